@@ -1,0 +1,18 @@
+"""The container engine: blocking calls, safe from any thread, no daemon. It imports nothing here.
+
+Where does X happen?
+    `alpine` becomes docker.io/library/alpine:latest      oci/reference.py
+    a 401 becomes a token                                  registry/tokens.py
+    a digest is checked                                    storage/content.py
+    a whiteout is applied                                  storage/tar_apply.py
+    layers become committed chains                         storage/unpack.py
+    the overlay's lower directories are listed             storage/snapshots.py
+    config.json is written                                 runtime/bundle.py
+    namespaces, pivot_root, masked paths                   runtime/init.py
+    a CPU limit is written                                 kernel/cgroup.py
+    the seccomp profile is built                           runtime/seccomp_profile.py
+    veth, address, route                                   network/endpoint.py
+    -p 8080:80                                             network/ports.py
+    exit code, log, attach                                 monitor/main.py
+    an engine error becomes an exit code                   cli/output.py
+"""

@@ -1,0 +1,1 @@
+"""`pydock`: docker's words over the engine's face."""

@@ -1,0 +1,291 @@
+"""The face: everything that a client may ask of a host, and nothing else.
+
+Blocking, thread-safe, typed; one Protocol per noun, so that a service is the implementation and
+nothing is delegated by hand. Three kinds of call: questions return values at once; work blocks,
+reports `Progress` and ends within 200 ms of `cancel.cancel()`; streams are iterators with a
+`close()` that any thread may call. Every failure is one of the six kinds of `engine.errors`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import Flag, auto
+from typing import IO, TYPE_CHECKING, Literal, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from engine.model.container import (
+        Container,
+        CreateOptions,
+        ContainerSummary,
+        LogLine,
+        PortMapping,
+        Process,
+    )
+    from engine.model.event import Event
+    from engine.model.image import Image, ImageSummary, Removed
+    from engine.model.layer import FileTree, LayerInfo, WasteRow
+    from engine.model.network import Network, NetworkSummary
+    from engine.model.progress import Progress
+    from engine.model.stats import HostSample, StatsSample
+    from engine.model.system import Counts, Damage, EngineInfo
+    from engine.model.volume import Usage, VolumeSummary
+
+T_co = TypeVar("T_co", covariant=True)
+OnProgress = Callable[["Progress"], None]
+Source = Literal["stdout", "stderr"]
+
+
+class Cancel:
+    """A token that ends work from any thread."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._callbacks: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._event.is_set()
+
+    def cancel(self) -> None:
+        """Ask the work to end; calls what `on_cancel` registered, once."""
+        with self._lock:
+            if self._event.is_set():
+                return
+            self._event.set()
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def on_cancel(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when cancelled: at once if that is past. It must not block."""
+        with self._lock:
+            if not self._event.is_set():
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """True as soon as cancelled, False after the timeout: an interruptible sleep."""
+        return self._event.wait(timeout_seconds)
+
+
+class Capability(Flag):
+    """What a target can do."""
+
+    NONE = 0
+    LAYERS = auto()
+    STATS = auto()
+    NETWORKS = auto()
+    PORTS = auto()
+    LIMITS = auto()
+    FREEZE = auto()
+
+
+class Stream(Protocol[T_co]):
+    """Iterator + close(): after `close()`, a waiting reader stops within 100 ms."""
+
+    def __iter__(self) -> Iterator[T_co]: ...
+    def __next__(self) -> T_co: ...
+    def close(self) -> None: ...
+
+
+class Session(Protocol):
+    """A terminal's or pipe's end at a container process (attach, exec, run)."""
+
+    tty: bool
+
+    def read(self) -> tuple[Source, bytes]:
+        """The next output; empty bytes at the end."""
+        ...
+
+    def write(self, data: bytes) -> None: ...
+    def close_stdin(self) -> None: ...
+    def resize(self, rows: int, columns: int) -> None: ...
+    def signal(self, number: int) -> None: ...
+    def detach(self) -> None:
+        """Leave; the process lives on and `read` returns the end."""
+        ...
+
+    def wait(self) -> int:
+        """The exit code, once the process has ended."""
+        ...
+
+    def fileno(self) -> int:
+        """Readable when `read` will not block."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Containers(Protocol):
+    def list(
+        self, *, all: bool = False, filters: Sequence[tuple[str, str]] = ()
+    ) -> list[ContainerSummary]: ...
+    def inspect(self, ref: str) -> Container: ...
+    def create(self, options: CreateOptions) -> str:
+        """The new container's id. Raises NotFound when the image is not here: pull first."""
+        ...
+
+    def start(self, ref: str, *, size: tuple[int, int] | None = None) -> None:
+        """Running when this returns; `size` is (rows, columns) for a tty."""
+        ...
+
+    def start_attached(
+        self, ref: str, *, stdin: bool = False, size: tuple[int, int] | None = None
+    ) -> Session:
+        """Start it with a session that misses no byte."""
+        ...
+
+    def stop(self, ref: str, *, timeout_seconds: int | None = None) -> None: ...
+    def restart(self, ref: str, *, timeout_seconds: int | None = None) -> None: ...
+    def kill(self, ref: str, signal: str = "KILL") -> None: ...
+    def pause(self, ref: str) -> None: ...
+    def unpause(self, ref: str) -> None: ...
+    def rename(self, ref: str, name: str) -> None: ...
+    def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None: ...
+    def wait(self, ref: str, *, cancel: Cancel | None = None) -> int:
+        """The exit code, once it has stopped."""
+        ...
+
+    def logs(
+        self,
+        ref: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since_ns: int = 0,
+        until_ns: int = 0,
+    ) -> Stream[LogLine]: ...
+    def attach(self, ref: str, *, stdin: bool = True, replay: bool = False) -> Session: ...
+    def exec(
+        self,
+        ref: str,
+        command: Sequence[str],
+        *,
+        tty: bool = False,
+        stdin: bool = False,
+        env: Sequence[str] = (),
+        working_directory: str | None = None,
+        user: str | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Session: ...
+    def top(self, ref: str) -> list[Process]: ...
+    def ports(self, ref: str) -> list[PortMapping]: ...
+    def stats(
+        self, refs: Sequence[str] | None = None, *, interval_seconds: float = 1.0
+    ) -> Stream[tuple[StatsSample, ...]]:
+        """Each item is one tick: a sample per running container (of `refs`, or of all)."""
+        ...
+
+
+class Images(Protocol):
+    def list(
+        self, *, all: bool = False, filters: Sequence[tuple[str, str]] = ()
+    ) -> list[ImageSummary]: ...
+    def inspect(self, ref: str) -> Image: ...
+    def pull(
+        self,
+        ref: str,
+        *,
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> ImageSummary: ...
+    def load(
+        self,
+        archive: IO[bytes],
+        *,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> list[str]:
+        """References (or ids, where untagged) of the images that were in it."""
+        ...
+
+    def tag(self, ref: str, target: str) -> None: ...
+    def remove(self, ref: str, *, force: bool = False) -> Removed: ...
+
+
+class LayerView(Protocol):
+    """One image, opened for looking inside."""
+
+    reference: str
+    image_id: str
+    layers: tuple[LayerInfo, ...]
+    size_bytes: int
+    waste_bytes: int
+    efficiency: float  # live bytes / stored bytes, 0 … 1
+
+    def tree(self, layer: int, *, aggregated: bool) -> FileTree:
+        """With `aggregated`, the files as they are after `layer` with its changes marked, gone
+        ones included; else only what `layer` itself writes and removes."""
+        ...
+
+    def waste(self) -> list[WasteRow]:
+        """Wasted paths, most bytes first."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Layers(Protocol):
+    def open(self, ref: str) -> LayerView: ...
+
+
+class Networks(Protocol):
+    def list(self) -> list[NetworkSummary]: ...
+    def inspect(self, ref: str) -> Network: ...
+    def create(self, name: str, *, internal: bool = False, subnet: str | None = None) -> str: ...
+    def remove(self, ref: str) -> None: ...
+
+
+class Volumes(Protocol):
+    def list(self) -> list[VolumeSummary]: ...
+    def inspect(self, name: str) -> VolumeSummary: ...
+    def create(
+        self, name: str | None = None, *, labels: Sequence[tuple[str, str]] = ()
+    ) -> str: ...
+    def remove(self, name: str, *, force: bool = False) -> None: ...
+    def measure(self, name: str) -> Usage: ...
+
+
+class System(Protocol):
+    def counts(self) -> Counts: ...
+    def host(self) -> HostSample: ...
+    def events(
+        self,
+        *,
+        since_ns: int = 0,
+        until_ns: int = 0,
+        filters: Sequence[tuple[str, str]] = (),
+    ) -> Stream[Event]:
+        """Past ones from `since_ns` on, then what happens; ends at `until_ns` if that is given."""
+        ...
+
+    def fsck(self, *, repair: bool = False) -> Iterable[Damage]: ...
+
+
+class Engine(Protocol):
+    info: EngineInfo
+    capabilities: Capability
+    containers: Containers
+    images: Images
+    layers: Layers
+    networks: Networks
+    volumes: Volumes
+    system: System
+
+    def close(self) -> None:
+        """Ends every stream it has given out."""
+        ...
+
+    def __enter__(self) -> Engine: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...

@@ -1,0 +1,1 @@
+"""The size explorer's engine: merged trees, waste."""

@@ -1,0 +1,142 @@
+"""Containers as clients see them."""
+
+from typing import Literal, NamedTuple, NewType
+
+ContainerID = NewType("ContainerID", str)  # 64 hex digits, 12 shown
+
+State = Literal["created", "running", "paused", "exited", "removing", "dead"]
+
+
+class PortMapping(NamedTuple):
+    """One published port. `host_port` 0 asks for a free one."""
+
+    container_port: int
+    protocol: str = "tcp"
+    host_ip: str = ""
+    host_port: int = 0
+
+
+class MountRequest(NamedTuple):
+    """`-v`: a named volume, or a host path when `type` is "bind"."""
+
+    type: Literal["volume", "bind"]
+    source: str
+    target: str
+    read_only: bool = False
+
+
+class CreateOptions(NamedTuple):
+    """What `create` and `run` ask for; the image's config fills what is None."""
+
+    image: str
+    name: str | None = None
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    env: tuple[str, ...] = ()
+    working_directory: str | None = None
+    user: str | None = None
+    hostname: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    memory_bytes: int = 0
+    nano_cpus: int = 0
+    pids_limit: int = 0
+    network: str = "bridge"
+    mounts: tuple[MountRequest, ...] = ()
+    ports: tuple[PortMapping, ...] = ()
+    auto_remove: bool = False
+    interactive: bool = False
+    tty: bool = False
+    platform: str | None = None
+
+
+class Mount(NamedTuple):
+    """A volume or host directory as it is mounted."""
+
+    type: Literal["volume", "bind"]
+    name: str
+    source: str
+    target: str
+    read_only: bool
+
+
+class EndpointInfo(NamedTuple):
+    """A container's place in one network."""
+
+    network: str
+    network_id: str
+    endpoint_id: str
+    ip_address: str
+    prefix_length: int
+    gateway: str
+    mac_address: str
+
+
+class ContainerSummary(NamedTuple):
+    """A row of `ps`."""
+
+    id: ContainerID
+    name: str
+    image: str
+    image_id: str
+    command: tuple[str, ...]
+    state: State
+    created_ns: int
+    started_ns: int = 0
+    finished_ns: int = 0
+    exit_code: int = 0
+    error: str = ""
+    oom_killed: bool = False
+    pid: int = 0
+    auto_remove: bool = False
+    tty: bool = False
+    memory_limit_bytes: int = 0
+    ports: tuple[PortMapping, ...] = ()
+    networks: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class Container(NamedTuple):
+    """Everything `inspect` knows."""
+
+    summary: ContainerSummary
+    env: tuple[str, ...]
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+    working_directory: str
+    user: str
+    hostname: str
+    stop_signal: str
+    interactive: bool
+    nano_cpus: int
+    pids_limit: int
+    network_mode: str
+    requested_ports: tuple[PortMapping, ...]
+    exposed_ports: tuple[str, ...]
+    endpoints: tuple[EndpointInfo, ...]
+    log_path: str
+    cgroup: str
+    upper_directory: str
+    platform: str = "linux"
+
+
+class Process(NamedTuple):
+    """A row of `top`."""
+
+    uid: str
+    pid: int
+    ppid: int
+    cpu_percent: float
+    start_time: str
+    tty: str
+    cpu_time: str
+    command: str
+
+
+class LogLine(NamedTuple):
+    """One line as the container wrote it; `partial` when its newline has not come yet."""
+
+    time_ns: int
+    stream: Literal["stdout", "stderr"]
+    text: bytes
+    partial: bool = False

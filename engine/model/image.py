@@ -1,0 +1,64 @@
+"""Images as clients see them."""
+
+from typing import NamedTuple
+
+
+class ImageSummary(NamedTuple):
+    """A row of `images`: one image, all the references that lead to it."""
+
+    id: str  # digest of its config
+    references: tuple[str, ...]  # familiar form: "debian:bookworm"; empty for a dangling image
+    digest: str  # of its manifest
+    created_ns: int
+    size_bytes: int  # unpacked, all layers
+    unique_bytes: int  # of layers that no other image has
+    waste_bytes: int  # stored but not visible in the image; -1 where no index exists
+    os: str
+    architecture: str
+    variant: str
+    layers: int
+    used_by: tuple[str, ...]  # names of containers
+
+
+class ImageConfig(NamedTuple):
+    """What a container takes from its image."""
+
+    env: tuple[str, ...]
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+    working_directory: str
+    user: str
+    exposed_ports: tuple[str, ...]
+    volumes: tuple[str, ...]
+    labels: tuple[tuple[str, str], ...]
+    stop_signal: str
+
+
+class HistoryEntry(NamedTuple):
+    """One step of the image's history, oldest first."""
+
+    created_ns: int
+    created_by: str
+    comment: str
+    empty_layer: bool
+
+
+class Image(NamedTuple):
+    """Everything `image inspect` knows."""
+
+    summary: ImageSummary
+    config: ImageConfig
+    history: tuple[HistoryEntry, ...]
+    diff_ids: tuple[str, ...]
+    chain_id: str
+    repo_digests: tuple[str, ...]
+    author: str
+    comment: str
+
+
+class Removed(NamedTuple):
+    """What `rmi` did, in the order of doing."""
+
+    untagged: tuple[str, ...]
+    deleted: tuple[str, ...]
+    freed_bytes: int

@@ -1,0 +1,1 @@
+"""One small process per container: its log, its exit code, its sessions."""

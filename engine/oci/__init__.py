@@ -1,0 +1,1 @@
+"""The documents of the OCI specifications: pure parsing and limits, no input or output."""

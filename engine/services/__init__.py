@@ -1,0 +1,1 @@
+"""The verbs users know, each a recipe over the packages below."""

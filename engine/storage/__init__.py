@@ -1,0 +1,1 @@
+"""What lies on disk: blobs, layers, snapshots, and the rows that make them true."""
