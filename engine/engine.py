@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from engine.model.container import (
         Container,
-        CreateOptions,
         ContainerSummary,
+        CreateOptions,
         LogLine,
         PortMapping,
         Process,
@@ -173,8 +173,8 @@ class Containers(Protocol):
         user: str | None = None,
         size: tuple[int, int] | None = None,
     ) -> Session: ...
-    def top(self, ref: str) -> list[Process]: ...
-    def ports(self, ref: str) -> list[PortMapping]: ...
+    def top(self, ref: str) -> Sequence[Process]: ...
+    def ports(self, ref: str) -> Sequence[PortMapping]: ...
     def stats(
         self, refs: Sequence[str] | None = None, *, interval_seconds: float = 1.0
     ) -> Stream[tuple[StatsSample, ...]]:
@@ -201,7 +201,7 @@ class Images(Protocol):
         *,
         progress: OnProgress | None = None,
         cancel: Cancel | None = None,
-    ) -> list[str]:
+    ) -> Sequence[str]:
         """References (or ids, where untagged) of the images that were in it."""
         ...
 
@@ -245,9 +245,7 @@ class Networks(Protocol):
 class Volumes(Protocol):
     def list(self) -> list[VolumeSummary]: ...
     def inspect(self, name: str) -> VolumeSummary: ...
-    def create(
-        self, name: str | None = None, *, labels: Sequence[tuple[str, str]] = ()
-    ) -> str: ...
+    def create(self, name: str | None = None, *, labels: Sequence[tuple[str, str]] = ()) -> str: ...
     def remove(self, name: str, *, force: bool = False) -> None: ...
     def measure(self, name: str) -> Usage: ...
 

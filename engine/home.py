@@ -20,8 +20,18 @@ DEMO_RUN_ROOT = "/run/pydock-demo"
 SCHEMA = 1
 
 _DIRECTORIES = (
-    "lock", "blobs/sha256", "blobs/sha512", "ingest", "staging", "trash", "layers", "l", "index",
-    "upper", "containers", "volumes",
+    "lock",
+    "blobs/sha256",
+    "blobs/sha512",
+    "ingest",
+    "staging",
+    "trash",
+    "layers",
+    "l",
+    "index",
+    "upper",
+    "containers",
+    "volumes",
 )
 _RUN_DIRECTORIES = ("containers", "netns", "lock")
 _FOREIGN = ("overlay", "nfs", "nfs4", "cifs", "fuse.sshfs", "9p")  # cannot carry overlay's layers
@@ -131,9 +141,9 @@ def file_system(path: str) -> str:
             left, _, right = line.partition(" - ")
             fields = left.split()
             point = fields[4]
-            if fields[2] == wanted and (path + "/").startswith(point.rstrip("/") + "/"):
-                if len(point) >= len(best):
-                    best, kind = point, right.split()[0]
+            inside = (path + "/").startswith(point.rstrip("/") + "/")
+            if fields[2] == wanted and inside and len(point) >= len(best):
+                best, kind = point, right.split()[0]
     return kind
 
 

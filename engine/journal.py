@@ -7,8 +7,8 @@ and one O_APPEND write, so writers need no lock; rotation (2 x 8 MiB) holds one.
 import fcntl
 import os
 import time
-from collections.abc import Mapping
 from _json import encode_basestring_ascii as _quote
+from collections.abc import Mapping
 
 MAX_LINE_BYTES = 4095
 MAX_VALUE_CHARACTERS = 256
@@ -25,7 +25,7 @@ def append(
     *,
     time_ns: int | None = None,
 ) -> None:
-    """One more line at the end of the journal. Attributes that do not fit are cut, then left out."""
+    """One more line at the end of the journal. Attributes that do not fit are cut or left out."""
     stamp = time.time_ns() if time_ns is None else time_ns
     head = (
         f'{{"time_ns":{stamp},"kind":{_quote(kind)},"action":{_quote(action[:128])},'

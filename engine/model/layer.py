@@ -32,8 +32,20 @@ class FileTree:
     """
 
     __slots__ = (
-        "change", "depth", "end", "gid", "kind", "layer", "link", "mode", "mtime_seconds",
-        "name_blob", "name_offset", "parent", "size_bytes", "uid",
+        "change",
+        "depth",
+        "end",
+        "gid",
+        "kind",
+        "layer",
+        "link",
+        "mode",
+        "mtime_seconds",
+        "name_blob",
+        "name_offset",
+        "parent",
+        "size_bytes",
+        "uid",
     )
 
     def __init__(self) -> None:

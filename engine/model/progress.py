@@ -3,8 +3,19 @@
 from typing import Literal, NamedTuple
 
 Phase = Literal[
-    "queued", "waiting", "resolving", "downloading", "retrying", "verifying", "extracting",
-    "uploading", "exists", "done", "cached", "cancelled", "error",
+    "queued",
+    "waiting",
+    "resolving",
+    "downloading",
+    "retrying",
+    "verifying",
+    "extracting",
+    "uploading",
+    "exists",
+    "done",
+    "cached",
+    "cancelled",
+    "error",
 ]
 
 
