@@ -10,7 +10,7 @@ SAME, ADDED, CHANGED, GONE = range(4)
 class LayerInfo(NamedTuple):
     """One layer of an image, bottom first. Counts are of entries other than directories."""
 
-    index: int
+    position: int  # 0 is the bottom
     diff_id: str
     digest: str
     command: str
