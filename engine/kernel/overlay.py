@@ -1,0 +1,90 @@
+"""Overlay mounts of up to 500 layers, on kernels that take them one by one and on older ones.
+
+docs.kernel.org/filesystems/overlayfs.html; `lowerdir+` is Linux 6.8. mount(2)'s options are one
+page, which 41 ordinary paths fill; so older kernels get short names of open directories instead.
+"""
+
+import errno
+import os
+
+from engine.kernel.libc import failure
+from engine.kernel.mount import fsconfig, fsmount, fsopen, mount, move_mount, readonly_clone
+
+_PAGE_BYTES = 4096
+# Their defaults differ by kernel build; a layer must mean the same on all of them.
+_OPTIONS = (("index", "off"), ("metacopy", "off"), ("redirect_dir", "off"))
+
+
+def mount_overlay(
+    lower: list[str], upper: str, work: str, target: str, *, one_by_one: bool = True
+) -> None:
+    """`lower` (top first) and over them `upper` are mounted on directory `target`.
+
+    With an empty `upper` the mount is read-only. `one_by_one=False` takes the way of kernels
+    without `lowerdir+`, which is otherwise chosen when the kernel refuses it. Raises OSError.
+    """
+    for path in (*lower, *([upper, work] if upper else [])):
+        if not os.path.isdir(path):  # overlayfs would say ENOENT without a name
+            raise failure("mount", errno.ENOENT, path)
+    directory = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if len(lower) == 1 and not upper:
+            tree = readonly_clone(lower[0])  # overlayfs refuses a single layer
+        elif one_by_one:
+            tree = _configure(lower, upper, work)
+        else:
+            tree = -1
+        if tree < 0:
+            _mount_by_descriptors(lower, upper, work, directory)
+            return
+        try:
+            move_mount(tree, directory)
+        finally:
+            os.close(tree)
+    finally:
+        os.close(directory)
+
+
+def _configure(lower: list[str], upper: str, work: str) -> int:
+    """A detached mount; -1 when this kernel cannot take the layers one by one."""
+    context = fsopen("overlay")
+    try:
+        for path in lower:
+            fsconfig(context, "lowerdir+", path)
+        if upper:
+            fsconfig(context, "upperdir", upper)
+            fsconfig(context, "workdir", work)
+        for key, value in _OPTIONS:
+            fsconfig(context, key, value)
+    except OSError as error:
+        os.close(context)
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+            return -1
+        raise
+    return fsmount(context)
+
+
+def _mount_by_descriptors(lower: list[str], upper: str, work: str, directory: int) -> None:
+    """The same by mount(2): the layers are named by descriptors of ours, relative to their list."""
+    home = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptors: list[int] = []
+    try:
+        for path in lower:
+            descriptors.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        # The working directory is the process', not the thread's: only single-threaded callers
+        # (a container's init, a worker) come here.
+        os.chdir("/proc/self/fd")
+        options = "lowerdir=" + ":".join(str(each) for each in descriptors)
+        if upper:
+            for path in (upper, work):
+                descriptors.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            options += ",upperdir={},workdir={}".format(*descriptors[-2:])
+        options += "".join(f",{key}={value}" for key, value in _OPTIONS)
+        if len(options) >= _PAGE_BYTES:
+            raise failure("mount", errno.E2BIG, lower[0])
+        mount("overlay", f"/proc/self/fd/{directory}", "overlay", 0, options.encode())
+    finally:
+        for each in descriptors:
+            os.close(each)
+        os.fchdir(home)
+        os.close(home)
