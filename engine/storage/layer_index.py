@@ -1,0 +1,392 @@
+"""`layer.pdl`: what a layer holds, entry by entry, written while it is unpacked.
+
+The entries lie in pre-order with children in order of name, one column after another, so that a
+reader maps the file and casts; nothing is parsed. A text header names the columns:
+
+    pydock-layer 1
+    diff_id sha256:…
+    blob sha256:…
+    …
+    column parent I 512 61104
+    (empty line, then the columns, each at a multiple of eight)
+
+It repeats what the database knows of the layer, so that a lost database can be rebuilt from it.
+"""
+
+import mmap
+import os
+import sys
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from engine.errors import Corrupt
+from engine.model.layer import DIRECTORY, HARDLINK
+
+MAGIC = b"pydock-layer 1\n"
+WHITEOUT, OPAQUE, IMPLIED = 1, 2, 4  # marks; an implied directory has no entry of its own
+NO_HASH = bytes(16)
+
+try:
+    from xxhash import xxh3_128  # 20 GB/s; the hash only tells changes, it proves nothing
+
+    new_hash: Callable[..., Any] = xxh3_128
+    HASH = "xxh3_128"
+except ImportError:
+    new_hash = sha256
+    HASH = "sha256"
+
+_COLUMNS = (
+    ("parent", "I"),
+    ("end", "I"),
+    ("kind", "B"),
+    ("mark", "B"),
+    ("mode", "H"),
+    ("uid", "I"),
+    ("gid", "I"),
+    ("size", "Q"),
+    ("mtime_ns", "q"),
+    ("xattrs", "Q"),
+    ("header_offset", "Q"),
+    ("data_offset", "Q"),
+    ("compressed", "Q"),
+    ("name_offset", "I"),
+    ("link_offset", "I"),
+    ("hashes", "B"),
+    ("names", "B"),
+    ("links", "B"),
+)
+
+
+class Row(NamedTuple):
+    """One path of a layer. `link` is a symbolic link's target, a hard link's path, or "c 1:3"."""
+
+    kind: int
+    mark: int
+    mode: int
+    uid: int
+    gid: int
+    size: int  # of regular files, else 0
+    mtime_ns: int
+    link: bytes
+    hash: bytes  # of the content, 16 bytes
+    xattrs: int  # 0 when there are none
+    header_offset: int  # in the raw tar
+    data_offset: int
+    stored: int  # bytes of payload in the raw tar
+    compressed: int = -1  # estimate of the bytes in the blob; -1 until it is made
+
+
+IMPLIED_DIRECTORY = Row(DIRECTORY, IMPLIED, 0o755, 0, 0, 0, 0, b"", NO_HASH, 0, 0, 0, 0, 0)
+
+
+def hash_of(content: bytes | memoryview) -> bytes:
+    """The hash that a row carries, of content in one piece."""
+    return bytes(new_hash(content).digest()[:16])
+
+
+def xattrs_hash(xattrs: Iterable[tuple[bytes, bytes]]) -> int:
+    """A number that differs when the attributes do."""
+    pairs = sorted(xattrs)
+    if not pairs:
+        return 0
+    text = b"".join(b"%d %s%d %s" % (len(k), k, len(v), v) for k, v in pairs)
+    return int.from_bytes(sha256(text).digest()[:8], "little") or 1
+
+
+class Marks:
+    """How far the compressed stream was read when how much raw data had come out."""
+
+    def __init__(self) -> None:
+        self._raw = array("Q", (0,))
+        self._compressed = array("Q", (0,))
+
+    def add(self, raw: int, compressed: int) -> None:
+        self._raw.append(raw)
+        self._compressed.append(compressed)
+
+    def between(self, start: int, stop: int) -> int:
+        """About how many compressed bytes the raw bytes from `start` to `stop` take."""
+        return round(self._at(stop) - self._at(start))
+
+    def _at(self, offset: int) -> float:
+        index = bisect_right(self._raw, offset)
+        if index == len(self._raw):
+            return self._compressed[-1]
+        low, high = self._raw[index - 1], self._raw[index]
+        below, above = self._compressed[index - 1], self._compressed[index]
+        return below + (above - below) * (offset - low) / (high - low)
+
+
+class IndexBuilder:
+    """The rows of a layer while it is applied: the last entry of a path stands."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, Row] = {b"": IMPLIED_DIRECTORY}
+        self.shadowed: list[tuple[bytes, int]] = []  # files that the same layer wrote again
+        self._heirs: dict[bytes, list[bytes]] = {}  # hard links by the path that they name
+
+    def put(self, path: bytes, row: Row) -> None:
+        self.rows[path] = row
+        if row.kind == HARDLINK:
+            self._heirs.setdefault(row.link, []).append(path)
+
+    def mark(self, path: bytes, mark: int) -> None:
+        row = self.rows[path]
+        self.rows[path] = row._replace(mark=row.mark | mark)
+
+    def remove(self, path: bytes) -> None:
+        """`path` and all below it are not in the layer any more."""
+        rows = self.rows
+        row = rows.pop(path, None)
+        if row is None:
+            return
+        gone = [(path, row)]
+        if row.kind == DIRECTORY:
+            prefix = path + b"/"
+            gone += [
+                (below, rows.pop(below)) for below in [p for p in rows if p.startswith(prefix)]
+            ]
+        for name, lost in gone:
+            if lost.kind not in (DIRECTORY, HARDLINK) and not lost.mark & WHITEOUT:
+                self._bequeath(name, lost)
+
+    def _bequeath(self, path: bytes, row: Row) -> None:
+        """The bytes live on under the first other name, or were paid for in vain."""
+        heirs = self._heirs.pop(path, [])
+        heirs = [p for p in heirs if p in self.rows and self.rows[p].link == path]
+        if heirs:
+            self.rows[heirs[0]] = row
+            for other in heirs[1:]:
+                self.put(other, self.rows[other]._replace(link=heirs[0]))
+        elif row.size:
+            self.shadowed.append((path, row.size))
+
+    def move(self, old: bytes, new: bytes) -> None:
+        """The subtree at `old` is at `new` now, where nothing was."""
+        prefix = old + b"/"
+        for path in [p for p in self.rows if p == old or p.startswith(prefix)]:
+            self.put(new + path[len(old) :], self.rows.pop(path))
+        for path, row in list(self.rows.items()):
+            if row.kind == HARDLINK and (row.link == old or row.link.startswith(prefix)):
+                self.put(path, row._replace(link=new + row.link[len(old) :]))
+
+    def estimate(self, marks: Marks) -> None:
+        """Every row knows about how many bytes of the blob it takes."""
+        for path, row in self.rows.items():
+            if row.compressed < 0:
+                stop = row.data_offset + row.stored + -row.stored % 512
+                self.rows[path] = row._replace(compressed=marks.between(row.header_offset, stop))
+
+
+class Facts(NamedTuple):
+    """What the header says of the layer as a whole."""
+
+    diff_id: str
+    blob: str
+    parent_chain: str  # "" for a layer that any chain may have below it
+    raw_bytes: int
+    blob_bytes: int
+    size_bytes: int  # of the files in it
+    disk_bytes: int
+    entries: int  # without implied directories
+    shadowed: tuple[tuple[bytes, int], ...]  # (path, size) written again later in the layer
+
+
+def write_index(path: str, builder: IndexBuilder, facts: Facts) -> None:
+    """The index is at `path`, whole: written beside it, then renamed. Not synced."""
+    rows = builder.rows
+    order = sorted(rows, key=lambda name: name.replace(b"/", b"\0"))
+    columns: dict[str, Any] = {name: array(code) for name, code in _COLUMNS[:15]}
+    names, links, hashes = bytearray(), bytearray(), bytearray()
+    numbers: dict[bytes, int] = {}
+    parent, end = columns["parent"], columns["end"]
+    end.extend([0] * len(order))
+    name_offset, link_offset = columns["name_offset"], columns["link_offset"]
+    name_offset.append(0)
+    link_offset.append(0)
+    plain = [columns[name] for name, _ in _COLUMNS[2:13]]
+    kinds, marks, modes, uids, gids, sizes, mtimes, xattrs, headers, datas, compressed = plain
+    stack: list[int] = []
+    depths: list[int] = []
+    for number, name in enumerate(order):
+        row = rows[name]
+        above, _, leaf = name.rpartition(b"/")
+        depth = name.count(b"/") + 1 if name else 0
+        while depths and depths[-1] >= depth:
+            depths.pop()
+            end[stack.pop()] = number
+        stack.append(number)
+        depths.append(depth)
+        if row.kind == DIRECTORY:
+            numbers[name] = number
+        parent.append(numbers[above] if number else 0)
+        names += leaf
+        name_offset.append(len(names))
+        links += row.link
+        link_offset.append(len(links))
+        hashes += row.hash
+        kinds.append(row.kind)
+        marks.append(row.mark)
+        modes.append(row.mode)
+        uids.append(row.uid)
+        gids.append(row.gid)
+        sizes.append(row.size)
+        mtimes.append(row.mtime_ns)
+        xattrs.append(row.xattrs)
+        headers.append(row.header_offset)
+        datas.append(row.data_offset)
+        compressed.append(max(row.compressed, 0))
+    for number in stack:
+        end[number] = len(order)
+    columns["hashes"], columns["names"], columns["links"] = hashes, names, links
+
+    lines = [f"{key} {value}\n" for key, value in facts._asdict().items() if key != "shadowed"]
+    lines += [f"shadowed {size} {name.hex()}\n" for name, size in facts.shadowed]
+    lines += [f"hash {HASH}\n", f"byteorder {sys.byteorder}\n"]
+    places: list[tuple[int, memoryview]] = []
+    offset = 0
+    for name_, code in _COLUMNS:
+        data = memoryview(columns[name_]).cast("B")
+        lines.append(f"column {name_} {code} {offset} {len(data)}\n")
+        places.append((offset, data))
+        offset += len(data) + -len(data) % 8
+    head = MAGIC + "".join(lines).encode("ascii") + b"\n"
+    temporary = path + ".new"
+    with open(temporary, "wb") as file:
+        file.write(head + b"\n" * (-len(head) % 8))
+        for _, data in places:
+            file.write(data)
+            file.write(bytes(-len(data) % 8))
+    os.rename(temporary, path)
+
+
+class LayerIndex:
+    """A layer's index, mapped: `parent[i]`, `end[i]`, `kind[i]` … are memoryviews.
+
+    The children of `i` are `i + 1`, then `end[c]` of each child `c`, while below `end[i]`.
+    """
+
+    facts: Facts
+    hash_name: str
+    parent: memoryview
+    end: memoryview
+    kind: memoryview
+    mark: memoryview
+    mode: memoryview
+    uid: memoryview
+    gid: memoryview
+    size: memoryview
+    mtime_ns: memoryview
+    xattrs: memoryview
+    header_offset: memoryview
+    data_offset: memoryview
+    compressed: memoryview
+    name_offset: memoryview
+    link_offset: memoryview
+    hashes: memoryview
+    names: memoryview
+    links: memoryview
+
+    def __init__(self, path: str) -> None:
+        """Raises Corrupt when the file is not a whole index, OSError when it cannot be read."""
+        with open(path, "rb") as file:
+            try:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            except ValueError as error:  # an empty file cannot be mapped
+                raise Corrupt(f"layer index {path}: it is empty", "pull the image again") from error
+        self._view = memoryview(self._map)
+        self._columns: list[memoryview] = []
+        try:
+            self._read()
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            self.close()
+            raise Corrupt(
+                f"layer index {path}: it is not what pydock writes", "pull the image again"
+            ) from error
+
+    def _read(self) -> None:
+        stop = self._map.find(b"\n\n")
+        if self._map[: len(MAGIC)] != MAGIC or stop < 0:
+            raise ValueError("no header")
+        base = stop + 2 + -(stop + 2) % 8
+        values: dict[str, str] = {}
+        shadowed: list[tuple[bytes, int]] = []
+        for line in self._map[len(MAGIC) : stop].decode("ascii").split("\n"):
+            key, _, value = line.partition(" ")
+            if key == "column":
+                name, code, offset, length = value.split(" ")
+                start = base + int(offset)
+                column = self._view[start : start + int(length)]
+                if len(column) != int(length):
+                    raise ValueError("cut")
+                self._columns.append(column)
+                if code != "B":
+                    column = column.cast(code)  # type: ignore[call-overload]
+                    self._columns.append(column)
+                setattr(self, name, column)
+            elif key == "shadowed":
+                size, _, text = value.partition(" ")
+                shadowed.append((bytes.fromhex(text), int(size)))
+            else:
+                values[key] = value
+        if values["byteorder"] != sys.byteorder:
+            raise ValueError("byte order")
+        self.hash_name = values["hash"]
+        self.facts = Facts(
+            values["diff_id"], values["blob"], values["parent_chain"], int(values["raw_bytes"]),
+            int(values["blob_bytes"]), int(values["size_bytes"]), int(values["disk_bytes"]),
+            int(values["entries"]), tuple(shadowed),
+        )  # fmt: skip
+        if len(self.name_offset) != len(self.parent) + 1:
+            raise ValueError("columns do not fit")
+
+    def __len__(self) -> int:
+        return len(self.parent)
+
+    def name(self, number: int) -> bytes:
+        return bytes(self.names[self.name_offset[number] : self.name_offset[number + 1]])
+
+    def link(self, number: int) -> bytes:
+        return bytes(self.links[self.link_offset[number] : self.link_offset[number + 1]])
+
+    def hash(self, number: int) -> bytes:
+        return bytes(self.hashes[16 * number : 16 * number + 16])
+
+    def paths(self) -> Iterator[bytes]:
+        """The path of every entry in order; b"" for the root."""
+        names, offset, parent, kind = bytes(self.names), self.name_offset, self.parent, self.kind
+        prefixes: dict[int, bytes] = {}
+        for number in range(len(parent)):
+            if number:
+                path = prefixes[parent[number]] + names[offset[number] : offset[number + 1]]
+            else:
+                path = b""
+            if kind[number] == DIRECTORY:
+                prefixes[number] = path + b"/" if number else b""
+            yield path
+
+    def builder(self) -> IndexBuilder:
+        """The rows again, to be changed and written anew."""
+        builder = IndexBuilder()
+        for number, path in enumerate(self.paths()):
+            stored = 0  # only needed for the estimate, which is made already
+            builder.put(
+                path,
+                Row(
+                    self.kind[number], self.mark[number], self.mode[number], self.uid[number],
+                    self.gid[number], self.size[number], self.mtime_ns[number], self.link(number),
+                    self.hash(number), self.xattrs[number], self.header_offset[number],
+                    self.data_offset[number], stored, self.compressed[number],
+                ),
+            )  # fmt: skip
+        builder.shadowed = list(self.facts.shadowed)
+        return builder
+
+    def close(self) -> None:
+        for column in reversed(self._columns):
+            column.release()
+        self._view.release()
+        self._map.close()
