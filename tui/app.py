@@ -1,0 +1,388 @@
+"""The console: wiring only. What it shows is in `panes`, `widgets` and `dialogs`."""
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import Any, ClassVar, TypeVar
+
+from textual.app import ComposeResult
+from textual.events import Key
+from textual.geometry import Region, Size
+from textual.screen import Screen
+from textual.widget import Widget
+
+from engine.engine import Engine
+from engine.errors import EngineError
+from tui import theme
+from tui.actions import Action, Registry
+from tui.feed import KINDS, Feed
+from tui.keymap import DEFAULT, name_of
+from tui.output import OutputApp
+from tui.panes.containers import ContainersPane
+from tui.panes.pane import Pane, Placing
+from tui.store import Store
+from tui.terminal import Terminal
+from tui.theme import Theme
+from tui.widgets.canvas import Part
+from tui.widgets.command import CommandLine
+from tui.widgets.drawn import Drawn, Movable
+from tui.widgets.flash import FlashRow
+from tui.widgets.footer import Footer, Hint
+from tui.widgets.log import LogView
+from tui.widgets.prompt import Prompt
+from tui.widgets.sheet import Sheet
+from tui.widgets.status import StatusRow
+from tui.widgets.table import ListTable
+from tui.widgets.tabs import Tab, TabRow
+
+PANES: tuple[type[Pane], ...] = (ContainersPane,)
+T = TypeVar("T")
+
+
+class Frame(Screen[None], Placing, inherit_bindings=False):
+    """The one screen: status, tabs, a pane, messages, keys; a sheet above them."""
+
+    AUTO_FOCUS: ClassVar[str | None] = ""
+
+    def __init__(self, console: "ConsoleApp") -> None:
+        super().__init__()
+        self.console = console
+        self.styles.layers = "base sheet"
+
+    def compose(self) -> ComposeResult:
+        console = self.console
+        yield from (console.status, console.tab_row, console.flash, console.command)
+        yield console.footer
+
+    def placing(self, size: Size) -> Iterable[tuple[Widget, Region]]:
+        console, width, height = self.console, size.width, size.height
+        yield console.status, Region(0, 0, width, 1)
+        yield console.tab_row, Region(0, 1, width, 1)
+        pane = Region(0, 2, width, max(1, height - 4))
+        yield console.pane, pane
+        message = console.command if console.command.is_open else console.flash
+        yield message, Region(0, height - 2, width, 1)
+        yield console.footer, Region(0, height - 1, width, 1)
+        if console.sheet is not None:
+            detail = console.pane.plan(pane.width, pane.height).detail.translate(pane.offset)
+            yield console.sheet, console.sheet.place(width, height, detail)
+
+    def on_key(self, event: Key) -> None:
+        event.stop()
+        event.prevent_default()
+        self.console.press(name_of(event))
+
+
+class ConsoleApp(OutputApp, inherit_bindings=False):
+    """The console on an engine. `pane` and `ref` say what it opens with."""
+
+    ACTIONS: ClassVar[tuple[Action, ...]]
+
+    def __init__(
+        self,
+        engine: Engine,
+        look: Theme,
+        terminal: Terminal,
+        *,
+        pane: str = "containers",
+        ref: str = "",
+        resync: bool = True,
+        stock_output: bool = False,
+    ) -> None:
+        super().__init__(look, terminal, stock_output=stock_output)
+        self.engine = engine
+        self.store = Store()
+        self.feed = Feed(engine, self.store, self._changed, self._feed_failed, resync=resync)
+        actions = [*self.ACTIONS, *Movable.ACTIONS, *ListTable.ACTIONS, *LogView.ACTIONS]
+        actions += [action for pane in PANES for action in pane.ACTIONS]
+        numbers: dict[str, tuple[str, ...]] = {
+            f"app.pane-{pane.NUMBER}": (str(pane.NUMBER),) for pane in PANES
+        }
+        self.registry = Registry(actions, DEFAULT | numbers)
+        self.panes = [made() for made in PANES]
+        self.pane = next((p for p in self.panes if p.TITLE.lower() == pane), self.panes[0])
+        self._ref = ref
+        self.status = StatusRow(engine.info, engine.capabilities, self.store)
+        self.tab_row = TabRow(self._tabs, self.aside)
+        self.tab_row.active = self.pane.NUMBER
+        self.flash = FlashRow()
+        self.command = CommandLine(self._words)
+        always: list[Hint] = [("/", "filter"), (":", "command"), ("?", "keys")]
+        self.footer = Footer(self._hints, always)
+        self.sheet: Sheet[Any] | None = None
+        self._answer: asyncio.Future[Any] | None = None
+        self._last_error: EngineError | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    # -- life
+
+    def get_default_screen(self) -> Screen[None]:
+        return Frame(self)
+
+    async def on_mount(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        await self.screen.mount(self.pane)
+        self.pane.list.focus()
+        if self._ref:
+            self.pane.seek(self._ref)
+        self.run_worker(self.feed.run(), name="feed")
+
+    def _watch_app_focus(self, focus: bool) -> None:
+        """Another window has the keyboard: nothing on this screen changes for that."""
+
+    def _changed(self, kind: str, keys: frozenset[str]) -> None:
+        if not self.is_running or not self.pane.is_mounted:
+            return
+        if kind in KINDS:
+            self.tab_row.redraw()
+            self.pane.redraw()
+        if kind in ("containers", "host", "stats"):
+            self.status.redraw()
+        self.pane.changed(kind, keys)
+
+    def _feed_failed(self, error: EngineError) -> None:
+        self.fail("the engine cannot be read", error)
+
+    # -- what the frame shows
+
+    def _tabs(self) -> list[Tab]:
+        return [Tab(pane.NUMBER, pane.TITLE, pane.amount()) for pane in self.panes]
+
+    def aside(self) -> list[Part]:
+        """The right end of the tab row: work that goes on."""
+        return []
+
+    def _hints(self) -> list[Hint]:
+        scopes = [scope for scope, _ in self.owners()]
+        actions = [a for a in self.registry.of(scopes) if a.hint and self.registry.key(a)]
+        return [(self.registry.key(action), action.title) for action in actions]
+
+    # -- actions
+
+    def owners(self) -> list[tuple[str, Any]]:
+        """Scopes that keys reach now, nearest first, and who has their verbs."""
+        owners: list[tuple[str, Any]] = []
+        focused = self.focused
+        if isinstance(focused, Drawn):
+            owners += [(scope, focused) for scope in focused.SCOPES]
+        if focused is not self.pane.list:
+            owners += [(scope, self.pane.list) for scope in ListTable.SCOPES[:1]]
+        return [*owners, (self.pane.SCOPE, self.pane), ("app", self)]
+
+    def press(self, key: str) -> None:
+        """A key that no prompt and no sheet took."""
+        self.flash.clear()
+        owners = dict(reversed(self.owners()))
+        action = self.registry.find(key, [scope for scope, _ in self.owners()])
+        if action is not None:
+            self.perform(action, owners[action.scope])
+
+    def perform(self, action: Action, owner: Any, argument: str = "") -> None:
+        """Do it, or say why not."""
+        reason = action.enabled(owner)
+        if reason:
+            self.flash.say((f"{action.title}: ", "strong bold"), (reason, "text"))
+        elif action.takes and not argument:
+            self.command.open(f"{action.word} ")
+        else:
+            result = action.run(owner, argument) if action.takes else action.run(owner)
+            if isinstance(result, Awaitable):
+                self.run_worker(self._guard(action, result), name=action.id)
+
+    async def _guard(self, action: Action, result: Awaitable[Any]) -> None:
+        try:
+            await result
+        except EngineError as error:
+            self.fail(f"{action.title} failed", error)
+
+    def fail(self, what: str, error: EngineError) -> None:
+        """Say what failed, why, and what helps; `e` shows all of it."""
+        self._last_error = error
+        self.flash.fail(what, error.message, ("e", "text bold"), (" details", "dim"))
+
+    async def open(self, sheet: Sheet[T]) -> T | None:
+        """Show a sheet; what it answers, None when it was left."""
+        if self.sheet is not None:
+            return None
+        before = self.focused
+        sheet.styles.layer = "sheet"
+        self.sheet = sheet
+        answer: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
+        self._answer = answer
+        await self.screen.mount(sheet)
+        sheet.focus()
+        try:
+            return await answer
+        finally:
+            self.sheet = self._answer = None
+            await sheet.remove()
+            if before is not None and before.is_attached:
+                before.focus()
+
+    def on_sheet_closed(self, event: Sheet.Closed) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(event.value)
+
+    async def switch(self, number: int) -> None:
+        """Show the pane of this number."""
+        for pane in self.panes:
+            if number == pane.NUMBER and pane is not self.pane:
+                self.pane = pane
+                self.tab_row.active = number
+                if not pane.is_attached:
+                    await self.screen.mount(pane)
+                pane.resume()
+                pane.refresh(layout=True)
+                self.tab_row.redraw()
+                self.footer.redraw()
+                self.flash.redraw()
+                pane.list.focus()
+
+    async def step(self, direction: int) -> None:
+        """The pane beside this one."""
+        numbers = [pane.NUMBER for pane in self.panes]
+        at = numbers.index(self.pane.NUMBER) + direction
+        await self.switch(numbers[at % len(numbers)])
+
+    def step_tab(self, direction: int) -> None:
+        """The detail tab beside the open one."""
+        tabs = self.pane.TABS
+        self.pane.open_tab(tabs[(tabs.index(self.pane.tab) + direction) % len(tabs)])
+
+    def enter_detail(self) -> None:
+        """The focus in the detail, where there is something to move through."""
+        body = self.pane.current_body
+        if body is not None and body.focusable:
+            body.focus()
+
+    def back(self) -> None:
+        """Out of the detail; else take back filter, then marks."""
+        if self.focused is not self.pane.list:
+            self.pane.list.focus()
+        else:
+            self.pane.clear()
+
+    def quit(self) -> None:
+        """Leave. Containers run on."""
+        self.exit(0)
+
+    # -- the `:` line
+
+    def _commands(self) -> list[tuple[Action, Any]]:
+        owners = dict(reversed(self.owners()))
+        scopes = [self.pane.SCOPE, "app", "table"]
+        return [(a, owners[a.scope]) for a in self.registry.of(scopes) if a.scope in owners]
+
+    def _words(self) -> list[str]:
+        return [action.word for action, _ in self._commands()]
+
+    def on_prompt_done(self, event: Prompt.Done) -> None:
+        event.stop()
+        self._leave_command()
+        word, _, argument = event.text.strip().partition(" ")
+        if not word:
+            return
+        for action, owner in self._commands():
+            if action.word == word:
+                self.perform(action, owner, argument.strip())
+                return
+        self.flash.fail(f"{word} is no command", "", ("^p", "text bold"), (" lists them", "dim"))
+
+    def on_prompt_left(self, event: Prompt.Left) -> None:
+        event.stop()
+        self._leave_command()
+
+    def _leave_command(self) -> None:
+        self.command.close()
+        self.pane.list.focus()
+
+    # -- sheets
+
+    async def palette(self) -> None:
+        """Go or do."""
+        from tui.dialogs.palette import Entry, Palette
+
+        entries = []
+        subject = self.pane.title_of(self.pane.key) if self.pane.key else ""
+        for action, owner in self._commands():
+            on = subject if action.scope == self.pane.SCOPE else "list"
+            on = "console" if action.scope == "app" else on
+            note = action.enabled(owner) or action.note
+            title = action.title.capitalize()
+            entries.append(Entry(on, title, note, self.registry.key(action), (action, owner)))
+        noun = self.pane.NOUN[0]
+        for row in self.pane.list.rows:
+            entries.append(Entry(noun, self.pane.title_of(row.key), "", "", row.key))
+        chosen = await self.open(Palette(entries))
+        if chosen == ":":
+            self.command.open("")
+        elif isinstance(chosen, str):
+            self.pane.list.go(chosen)
+        elif isinstance(chosen, tuple):
+            self.perform(*chosen)
+
+    async def help(self) -> None:
+        """The keys that work here."""
+        from tui.dialogs.help import Help
+
+        groups = []
+        names = {"move": "move", "table": "list", "log": "logs", "app": "console"}
+        scopes = dict.fromkeys([self.pane.SCOPE, "move", "table", "log", "tree", "app"])
+        for scope in scopes:
+            keys = []
+            for action in self.registry.of([scope]):
+                if self.registry.key(action):
+                    text = f"{action.title} {action.note}" if scope == "move" else action.title
+                    keys.append((" ".join(self.registry.keys(action)[:2]), text))
+            if keys:
+                groups.append((names.get(scope, scope), keys))
+        await self.open(Help(f"keys in {self.pane.TITLE}", groups))
+
+    async def error(self) -> None:
+        """All of the last failure."""
+        from tui.dialogs.text import TextSheet
+
+        error = self._last_error
+        if error is not None:
+            lines = [error.message, "", *error.hint.splitlines()]
+            await self.open(TextSheet(error.kind, lines))
+
+    def set_theme(self, name: str) -> None:
+        """Everything in the colours of the theme `name`."""
+        self.use_theme(theme.load(name, {}))
+        for widget in self.screen.walk_children(Drawn):
+            widget.forget()
+        self.refresh(layout=True)
+
+    def read_again(self) -> None:
+        """Every list from the engine."""
+        self.feed.touch(*KINDS)
+
+
+def _go(number: int, title: str) -> Action:
+    return Action(f"app.pane-{number}", title, lambda app: app.switch(number), "go there")
+
+
+ConsoleApp.ACTIONS = (
+    Action("app.filter", "filter", lambda app: app.pane.filter(), "hide rows"),
+    Action("app.command", "command", lambda app: app.command.open(""), "type it"),
+    Action("app.palette", "palette", ConsoleApp.palette, "go or do"),
+    Action("app.help", "keys", ConsoleApp.help, "that work here"),
+    *(_go(pane.NUMBER, pane.TITLE.lower()) for pane in PANES),
+    Action("app.next-pane", "next pane", lambda app: app.step(1)),
+    Action("app.previous-pane", "previous pane", lambda app: app.step(-1)),
+    Action("app.next-tab", "next tab", lambda app: app.step_tab(1), "of the detail"),
+    Action("app.previous-tab", "previous tab", lambda app: app.step_tab(-1), "of the detail"),
+    Action("app.detail", "detail", ConsoleApp.enter_detail, "move through it"),
+    Action("app.back", "back", ConsoleApp.back, "clears filter and marks"),
+    Action(
+        "app.error",
+        "error",
+        ConsoleApp.error,
+        "all of the last one",
+        lambda app: "" if app._last_error else "nothing has failed",
+    ),
+    Action("app.theme", "theme", ConsoleApp.set_theme, "another look", takes="its name"),
+    Action("app.refresh", "read again", ConsoleApp.read_again, "all lists"),
+    Action("app.repaint", "repaint", ConsoleApp.repaint, "the screen"),
+    Action("app.quit", "quit", ConsoleApp.quit, "containers run on"),
+)

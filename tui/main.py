@@ -1,0 +1,92 @@
+"""`pydock-tui`: the console's command line."""
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from engine.errors import EngineError, InvalidInput
+
+if TYPE_CHECKING:
+    from tui.app import ConsoleApp
+
+PANES = ("containers", "images", "layers", "networks", "volumes")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="pydock-tui", description="A console for the containers of this host."
+    )
+    parser.add_argument("--demo", action="store_true", help="a demo with roots of its own")
+    parser.add_argument(
+        "--pane",
+        nargs="+",
+        metavar=("NAME", "REF"),
+        default=["containers"],
+        help=f"open one of {', '.join(PANES)}, at REF",
+    )
+    parser.add_argument("--theme", metavar="NAME", help="night, day, ansi, mono … or one of yours")
+    parser.add_argument("--ascii", action="store_true", help="send ASCII only")
+    parser.add_argument("--root", metavar="DIRECTORY", help="where state is kept")
+    parser.add_argument("--run-root", metavar="DIRECTORY", help="where run-time state is kept")
+    parser.add_argument("--no-resync", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """The exit code: 0, or an error's after one line that says what is wrong and what helps."""
+    arguments = parse(sys.argv[1:])
+    try:
+        return _run(arguments)
+    except EngineError as error:
+        print(f"pydock-tui: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  {error.hint}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    # Imports wait until the command line is understood: --help is 20 ms instead of 300.
+    from tui import terminal, theme
+
+    pane, ref = arguments.pane[0], " ".join(arguments.pane[1:2])
+    if pane not in PANES or len(arguments.pane) > 2:
+        raise InvalidInput(f"pane {' '.join(arguments.pane)!r}", f"one of {', '.join(PANES)}")
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise InvalidInput(
+            "standard input is not a terminal", "for scripts: pydock ps, pydock logs"
+        )
+    encoding = sys.stderr.encoding or "ascii"
+    seen = terminal.detect(os.environ, encoding, ascii_only=arguments.ascii)
+    name = arguments.theme or theme.default_name(os.environ, seen.colours)
+    look = theme.load(name, os.environ)
+
+    from engine.connect import connect
+
+    with connect(root=arguments.root, run_root=arguments.run_root, demo=arguments.demo) as engine:
+        from tui.app import ConsoleApp
+
+        app = ConsoleApp(engine, look, seen, pane=pane, ref=ref, resync=not arguments.no_resync)
+        return run(app)
+
+
+def run(app: "ConsoleApp") -> int:
+    """The application's exit code. A lost terminal and SIGHUP end it with 129, SIGTERM with 143."""
+    import signal
+
+    from tui import terminal
+
+    os.environ.setdefault("ESCDELAY", "25")
+
+    def leave(code: int) -> None:
+        # Also from the watching thread.
+        loop = app.loop
+        if loop is not None:
+            loop.call_soon_threadsafe(app.exit, code)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda got, frame: leave(128 + got))
+    terminal.watch(sys.stdin.fileno(), lambda: leave(129))
+    result = app.run(mouse=False)
+    return app.return_code or result or 0
