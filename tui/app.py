@@ -33,7 +33,9 @@ from tui.widgets.sheet import Sheet
 from tui.widgets.status import StatusRow
 from tui.widgets.table import ListTable
 from tui.widgets.tabs import Tab, TabRow
+from tui.widgets.tree import TreeView
 
+AGE_SECONDS = 60.0  # ages move by themselves
 PANES: tuple[type[Pane], ...] = (ContainersPane,)
 T = TypeVar("T")
 
@@ -92,7 +94,8 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
         self.engine = engine
         self.store = Store()
         self.feed = Feed(engine, self.store, self._changed, self._feed_failed, resync=resync)
-        actions = [*self.ACTIONS, *Movable.ACTIONS, *ListTable.ACTIONS, *LogView.ACTIONS]
+        actions = [*self.ACTIONS, *Movable.ACTIONS, *ListTable.ACTIONS, *TreeView.ACTIONS]
+        actions += LogView.ACTIONS
         actions += [action for pane in PANES for action in pane.ACTIONS]
         numbers: dict[str, tuple[str, ...]] = {
             f"app.pane-{pane.NUMBER}": (str(pane.NUMBER),) for pane in PANES
@@ -125,6 +128,7 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
         if self._ref:
             self.pane.seek(self._ref)
         self.run_worker(self.feed.run(), name="feed")
+        self.set_interval(AGE_SECONDS, lambda: self._changed("ages", frozenset()))
 
     def _watch_app_focus(self, focus: bool) -> None:
         """Another window has the keyboard: nothing on this screen changes for that."""

@@ -203,6 +203,22 @@ class Stats(Sketch):
         canvas.spans(EDGE, canvas.height - 1, parts, canvas.width - 1)
 
 
+class Minutes(Stats):
+    """The two graphs that stand below the log where there is room for both."""
+
+    ROWS = 8
+
+    def draw(self, canvas: Canvas) -> None:
+        container = self._container
+        history = _console(self).store.histories.get(container.id) if container else None
+        if container is None or history is None:
+            return
+        meters, half = list(history.meters), (canvas.width - EDGE - 5) // 2
+        for n in range(2):
+            x = EDGE + n * (half + 3)
+            self.graph(canvas, n, x, 0, half, 5, container, meters, True, short=True)
+
+
 def _minutes(seconds: float) -> str:
     return format.span(seconds // 60 * 60).removesuffix(" 0s")
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from textual.geometry import Region
+
 from engine.aio import offload
 from engine.engine import Capability
 from engine.errors import EngineError
@@ -14,8 +16,19 @@ from tui import format
 from tui.actions import Action
 from tui.dialogs.confirm import Confirm, Item
 from tui.format import ABSENT
-from tui.panes.container_detail import Environment, Inspect, Logs, Mounts, Nets, Processes, Stats
-from tui.panes.pane import Pane
+from tui.panes.container_detail import (
+    Environment,
+    Inspect,
+    Logs,
+    Minutes,
+    Mounts,
+    Nets,
+    Processes,
+    Stats,
+)
+from tui.panes.lately import ROWS as LATELY_ROWS
+from tui.panes.lately import Lately
+from tui.panes.pane import Head, Pane, Plan
 from tui.store import History
 from tui.widgets.canvas import Part
 from tui.widgets.drawn import Drawn
@@ -64,7 +77,13 @@ class ContainersPane(Pane):
 
     def __init__(self) -> None:
         super().__init__()
+        self.lately = Lately()
+        self.minutes = Minutes()
+        self._lends = False
         self._sparks: dict[str, tuple[float, str]] = {}
+
+    def on_mount(self) -> None:
+        self.mount(self.lately, self.minutes)
 
     @property
     def container(self) -> ContainerSummary | None:
@@ -83,13 +102,18 @@ class ContainersPane(Pane):
         if self.is_open and self.key in keys:
             if kind == "containers":
                 self.chosen()
-            elif kind == "stats" and isinstance(body, Stats):
-                body.redraw()
+            elif kind == "stats":
+                self.minutes.redraw()
+                if isinstance(body, Stats):
+                    body.redraw()
+        if kind in ("events", "ages"):
+            self.lately.redraw()
 
     def chosen(self) -> None:
         body = self.current_body
         if isinstance(body, Logs | Stats | Environment | Mounts | Nets | Inspect | Processes):
             body.show(self.container)
+        self.minutes.show(self.container)
 
     def body(self, tab: str) -> Drawn:
         return BODIES[tab]()
@@ -108,6 +132,36 @@ class ContainersPane(Pane):
             (("pydock run -it IMAGE", "info"), ("   runs one, pulls what is missing", "dim")),
             (("pydock-tui --demo", "info"), ("      shows a few that are made here", "dim")),
         )
+
+    # -- rooms
+
+    def extra(self, plan: Plan, listing: Region, detail: Region) -> Plan:
+        """Beside each other, a short list lends its foot to what happened lately, and the log to
+        the graphs."""
+        if not plan.wall:
+            return plan
+        heads, places = list(plan.heads), dict(plan.places)
+        foot = listing.bottom - LATELY_ROWS - 2
+        self._lends = self._is_short(listing.height)
+        if self._lends:
+            heads.append(Head(0, foot, plan.wall + 1, "lately"))
+            places[self.list] = listing.shrink((0, 0, LATELY_ROWS + 2, 0))
+            places[self.lately] = Region(0, foot + 1, plan.wall, LATELY_ROWS)
+        body = self.current_body
+        if self.tab == "Logs" and body is not None and detail.height > 3 * Minutes.ROWS:
+            low = detail.bottom - Minutes.ROWS - 1
+            heads.append(Head(detail.x, low, detail.width, "last 5 min"))
+            places[body] = detail.shrink((0, 0, Minutes.ROWS + 1, 0))
+            places[self.minutes] = Region(detail.x, low + 1, detail.width, Minutes.ROWS)
+        return plan._replace(heads=heads, places=list(places.items()))
+
+    def _is_short(self, height: int) -> bool:
+        return height - 1 - len(self.list.rows) > LATELY_ROWS + 6
+
+    def update_rows(self) -> None:
+        super().update_rows()
+        if self._lends != self._is_short(self.size.height - 1 - self.filtering):
+            self.replan()
 
     # -- rows
 

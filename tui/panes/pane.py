@@ -153,7 +153,7 @@ class Pane(Sketch, Placing):
 
     def changed(self, kind: str, keys: frozenset[str]) -> None:
         """The feed says that something of `kind` (KIND, stats, events, host …) is new."""
-        if kind == self.KIND:
+        if kind in (self.KIND, "ages"):
             self.stale = True
         if self.stale and self.is_open:
             self.update_rows()
