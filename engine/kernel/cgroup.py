@@ -186,9 +186,14 @@ class Cgroup:
         for directory in self.directories:
             write_file(f"{directory}/cgroup.procs", b"%d" % pid)
 
+    @property
+    def needs_join(self) -> bool:
+        """Whether a process must be moved into it; else it can be born there."""
+        return self._v2 is None or bool(self._v1.directories)
+
     def clone_descriptor(self) -> int | None:
         """A descriptor for clone3's CLONE_INTO_CGROUP; None where v1 hierarchies need `join`."""
-        if self._v2 is None or self._v1.directories:
+        if self._v2 is None or self.needs_join:
             return None
         return os.open(self._v2.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
