@@ -1,0 +1,155 @@
+"""What a container will be: the request filled from its image, checked before anything exists.
+
+The result is a plain dict, stored as JSON in the container's row: it is all that `start` needs, so
+a later change of the image or of a default does not change a container.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from engine.model.container import CreateOptions
+    from engine.model.image import ImageConfig
+
+DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+MINIMUM_MEMORY_BYTES = 6 << 20  # docker's
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_HOSTNAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
+
+
+def check_name(name: str) -> str:
+    """`name` without docker's optional slash. Raises InvalidInput in docker's words."""
+    name = name.removeprefix("/")
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
+            "choose at least two of these characters",
+        )
+    return name
+
+
+def resolve(options: CreateOptions, image: ImageConfig, container_id: str) -> dict[str, Any]:
+    """Everything that `start` needs. Raises InvalidInput."""
+    argv = _argv(options, image)
+    _check_limits(options)
+    hostname = options.hostname or container_id[:12]
+    if not _HOSTNAME.fullmatch(hostname):
+        raise InvalidInput(f"invalid hostname {hostname!r}", "letters, digits, dots and dashes")
+    if options.network == "host" and options.ports:
+        options = options._replace(ports=())  # docker discards them, with a warning
+    if options.network == "none" and options.ports:
+        raise InvalidInput(
+            "conflicting options: port publishing and the network mode none",
+            "drop -p, or choose --network bridge",
+        )
+    working_directory = options.working_directory or image.working_directory or "/"
+    if not working_directory.startswith("/"):
+        raise InvalidInput(
+            f"the working directory '{working_directory}' is invalid, it needs to be an absolute "
+            "path",
+            "begin it with /",
+        )
+    return {
+        "argv": argv,
+        "entrypoint": list(_entrypoint(options, image)),
+        "command": argv[len(_entrypoint(options, image)) :],
+        "env": _environment(options, image),
+        "working_directory": working_directory,
+        "user": options.user or image.user,
+        "hostname": hostname,
+        "labels": dict([*image.labels, *options.labels]),
+        "memory_bytes": options.memory_bytes,
+        "nano_cpus": options.nano_cpus,
+        "pids_limit": max(options.pids_limit, 0),
+        "network": options.network,
+        "mounts": _mounts(options, image),
+        "ports": [list(port) for port in options.ports],
+        "exposed_ports": list(image.exposed_ports),
+        "interactive": options.interactive,
+        "tty": options.tty,
+        "stop_signal": image.stop_signal or "SIGTERM",
+    }
+
+
+def _entrypoint(options: CreateOptions, image: ImageConfig) -> tuple[str, ...]:
+    if options.entrypoint is None:
+        return image.entrypoint
+    return tuple(word for word in options.entrypoint if word)
+
+
+def _argv(options: CreateOptions, image: ImageConfig) -> list[str]:
+    """Entrypoint and command; an entrypoint from the request drops the image's command."""
+    command = options.command
+    if not command and options.entrypoint is None:
+        command = image.command
+    argv = [*_entrypoint(options, image), *command]
+    if not argv:
+        raise InvalidInput("no command specified", f"name one: pydock run {options.image} COMMAND")
+    return argv
+
+
+def _environment(options: CreateOptions, image: ImageConfig) -> list[str]:
+    """PATH and HOSTNAME first, then the image's, then the request's; the last one wins."""
+    values: dict[str, str] = {}
+    for entry in (DEFAULT_PATH, *image.env, *options.env):
+        name, _, value = entry.partition("=")
+        if not name:
+            raise InvalidInput(f"invalid environment variable: {entry!r}", "use NAME=value")
+        values[name] = value
+    if options.tty:
+        values.setdefault("TERM", "xterm")
+    return [f"{name}={value}" for name, value in values.items()]
+
+
+def _check_limits(options: CreateOptions) -> None:
+    if 0 < options.memory_bytes < MINIMUM_MEMORY_BYTES:
+        raise InvalidInput("minimum memory limit allowed is 6MB", "raise --memory")
+    cores = os.cpu_count() or 1
+    if options.nano_cpus and not 10_000_000 <= options.nano_cpus <= cores * 1_000_000_000:
+        raise InvalidInput(
+            f"range of CPUs is from 0.01 to {cores}.00, as there are only {cores} CPUs available",
+            "change --cpus",
+        )
+
+
+def _mounts(options: CreateOptions, image: ImageConfig) -> list[dict[str, Any]]:
+    """Requested mounts, and an anonymous volume for each VOLUME of the image left uncovered."""
+    mounts: dict[str, dict[str, Any]] = {}
+    for request in options.mounts:
+        target = os.path.normpath(request.target)
+        if not request.target.startswith("/") or target == "/":
+            raise InvalidInput(
+                f"invalid volume specification: destination {request.target!r}",
+                "it must be an absolute path other than /",
+            )
+        if target in mounts:
+            raise InvalidInput(f"duplicate mount point: {target}", "mount each path once")
+        if request.type == "bind" and not os.path.isabs(request.source):
+            raise InvalidInput(f"bind source {request.source!r} is not an absolute path")
+        mounts[target] = {
+            "type": request.type,
+            "source": request.source or secrets.token_hex(32),
+            "target": target,
+            "read_only": request.read_only,
+            "anonymous": request.type == "volume" and not request.source,
+        }
+    for path in image.volumes:
+        target = os.path.normpath(path)
+        if target.startswith("/") and target != "/":
+            mounts.setdefault(
+                target,
+                {
+                    "type": "volume",
+                    "source": secrets.token_hex(32),
+                    "target": target,
+                    "read_only": False,
+                    "anonymous": True,
+                },
+            )
+    return [mounts[target] for target in sorted(mounts)]

@@ -1,0 +1,77 @@
+"""The three files that every container gets from its host: hostname, hosts, resolv.conf."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Sequence
+
+_LOCAL = (
+    "127.0.0.1\tlocalhost\n"
+    "::1\tlocalhost ip6-localhost ip6-loopback\n"
+    "fe00::\tip6-localnet\n"
+    "ff00::\tip6-mcastprefix\n"
+    "ff02::1\tip6-allnodes\n"
+    "ff02::2\tip6-allrouters\n"
+)
+# What docker falls back to when the host's resolver listens on loopback only.
+_PUBLIC_RESOLVERS = ("8.8.8.8", "8.8.4.4")
+
+
+def write_hostname(directory: str, hostname: str) -> str:
+    """The path of the file that becomes /etc/hostname."""
+    return _write(f"{directory}/hostname", f"{hostname}\n")
+
+
+def write_hosts(
+    directory: str, own: Sequence[tuple[str, str]], peers: Iterable[tuple[str, str]] = ()
+) -> str:
+    """The path of the file that becomes /etc/hosts: (address, names) of itself, then of others.
+
+    It is written in place: the container has this very inode mounted.
+    """
+    lines = [f"{address}\t{names}\n" for address, names in (*own, *peers)]
+    return _write(f"{directory}/hosts", _LOCAL + "".join(lines))
+
+
+def host_hosts(directory: str) -> str:
+    """With the host's network a container sees the host's names."""
+    text = _LOCAL
+    with contextlib.suppress(OSError), open("/etc/hosts") as file:
+        text = file.read()
+    return _write(f"{directory}/hosts", text)
+
+
+def write_resolv_conf(directory: str, *, shares_host_network: bool) -> str:
+    """The path of the file that becomes /etc/resolv.conf.
+
+    Resolvers on the host's loopback cannot be reached from another network namespace; without any
+    other, docker's public ones stand in.
+    """
+    text = ""
+    with contextlib.suppress(OSError), open("/etc/resolv.conf") as file:
+        text = file.read()
+    if not shares_host_network:
+        kept: list[str] = []
+        resolvers = 0
+        for line in text.splitlines():
+            words = line.split()
+            if words[:1] == ["nameserver"]:
+                if len(words) < 2 or words[1].startswith(("127.", "::1")):
+                    continue
+                resolvers += 1
+            kept.append(line)
+        if not resolvers:
+            kept += [f"nameserver {address}" for address in _PUBLIC_RESOLVERS]
+        text = "\n".join(kept) + "\n"
+    return _write(f"{directory}/resolv.conf", text)
+
+
+def _write(path: str, text: str) -> str:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.fchmod(descriptor, 0o644)  # the container's other users read it too
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+    return path

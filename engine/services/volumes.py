@@ -1,0 +1,120 @@
+"""Named directories that outlive containers."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from engine import journal
+from engine.errors import Conflict, InvalidInput, NotFound
+from engine.model.volume import Usage, VolumeSummary
+
+if TYPE_CHECKING:
+    from engine.home import Home
+    from engine.storage.volume_store import VolumeRow, VolumeStore
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+
+
+class VolumeService:
+    """The face's `volumes`."""
+
+    def __init__(self, home: Home, store: VolumeStore) -> None:
+        self._home = home
+        self._store = store
+
+    def list(self) -> list[VolumeSummary]:
+        return [self._summary(row) for row in self._store.list_()]
+
+    def inspect(self, name: str) -> VolumeSummary:
+        return self._summary(self._store.get(name))
+
+    def create(self, name: str | None = None, *, labels: Sequence[tuple[str, str]] = ()) -> str:
+        """Its name; one that is there already is left as it is, as docker does."""
+        if name is not None and not _NAME.fullmatch(name):
+            raise InvalidInput(
+                f"{name!r} includes invalid characters for a local volume name",
+                "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed; for a host directory use its "
+                "absolute path",
+            )
+        anonymous = name is None
+        name = name or secrets.token_hex(32)
+        self.ensure(name, anonymous=anonymous, labels=labels)
+        return name
+
+    def ensure(
+        self, name: str, *, anonymous: bool = False, labels: Sequence[tuple[str, str]] = ()
+    ) -> str:
+        """The directory of volume `name`, which exists when this returns."""
+        path = self.path(name)
+        if self._store.find(name) is None:
+            os.makedirs(path, mode=0o755, exist_ok=True)
+            try:
+                self._store.create(name, time.time_ns(), anonymous=anonymous, labels=dict(labels))
+            except Conflict:  # another process was faster
+                return path
+            journal.append(self._home.events_path, "volume", "create", name, name)
+        return path
+
+    def path(self, name: str) -> str:
+        return f"{self._home.root}/volumes/{name}/_data"
+
+    def remove(self, name: str, *, force: bool = False) -> None:
+        """Raises Conflict while a container, running or not, uses it."""
+        row = self._store.find(name)
+        if row is None:
+            if force:
+                return
+            raise NotFound(f"no such volume: {name}", "pydock volume ls")
+        self._store.remove(name)
+        # Out of sight first: a killed removal leaves garbage in trash/, never half a volume.
+        trash = f"{self._home.root}/trash/volume-{secrets.token_hex(8)}"
+        os.rename(f"{self._home.root}/volumes/{name}", trash)
+        shutil.rmtree(trash, ignore_errors=True)
+        journal.append(self._home.events_path, "volume", "destroy", name, name)
+
+    def measure(self, name: str) -> Usage:
+        """Counts every file once, hard links too; remembered for later lists."""
+        self._store.get(name)
+        size_bytes = files = written_ns = 0
+        seen: set[tuple[int, int]] = set()
+        stack = [self.path(name)]
+        while stack:
+            try:
+                entries = os.scandir(stack.pop())
+            except OSError:  # removed meanwhile
+                continue
+            with entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    if entry.is_dir(follow_symlinks=False):
+                        stack.append(entry.path)
+                        continue
+                    written_ns = max(written_ns, status.st_mtime_ns)
+                    files += 1
+                    inode = (status.st_dev, status.st_ino)
+                    if status.st_nlink == 1 or inode not in seen:
+                        seen.add(inode)
+                        size_bytes += status.st_blocks * 512
+        usage = Usage(size_bytes, files, written_ns)
+        self._store.set_usage(name, *usage)
+        return usage
+
+    def _summary(self, row: VolumeRow) -> VolumeSummary:
+        return VolumeSummary(
+            name=row.name,
+            driver="local",
+            mountpoint=self.path(row.name),
+            created_ns=row.created_ns,
+            size_bytes=row.size_bytes,
+            files=row.files,
+            written_ns=row.written_ns,
+            used_by=row.used_by,
+            anonymous=row.anonymous,
+            labels=tuple(row.labels.items()),
+        )

@@ -1,0 +1,242 @@
+"""The content store: blobs by digest, and the ingests that become them.
+
+A blob is visible when its row is; the file is whole and verified before. Whoever downloads a blob
+holds a kernel lock on it, which dies with the process, and leaves a partial file that the next one
+takes up: its hash is made again from its bytes, so nothing is trusted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from engine.errors import Cancelled, Corrupt, InvalidInput, NotFound, Unavailable
+from engine.oci.digest import Digest, sha256_of
+
+if TYPE_CHECKING:
+    from engine.engine import Cancel
+    from engine.home import Home
+    from engine.storage.metadata import Database
+
+_CHUNK_BYTES = 1 << 20
+_WAIT_SECONDS = 0.1
+
+
+def disk_full(path: str, needed_bytes: int, error: OSError) -> Unavailable:
+    """The one way to say that the disk is full."""
+    status = os.statvfs(os.path.dirname(path))
+    free = status.f_bavail * status.f_frsize
+    return Unavailable(
+        f"disk full: {path} needs {needed_bytes} more bytes, the file system has {free}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT)
+        else f"{path}: {error.strerror}",
+        "free some space: pydock rmi removes images",
+    )
+
+
+class Content:
+    """Blobs below ROOT/blobs."""
+
+    def __init__(self, home: Home, database: Database) -> None:
+        self._home = home
+        self._database = database
+
+    def find(self, digest: Digest) -> int | None:
+        """The size of a blob that is here, row and file; else None."""
+        row = self._database.first("SELECT size_bytes FROM blob WHERE digest=?", (digest,))
+        if row is None:
+            return None
+        try:
+            size = os.stat(self._home.blob_path(digest)).st_size
+        except FileNotFoundError:
+            return None
+        return size if size == row[0] else None
+
+    def open(self, digest: Digest) -> int:
+        """A descriptor for reading. Raises NotFound."""
+        try:
+            return os.open(self._home.blob_path(digest), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise NotFound(f"blob {digest}: not in the store", "pull the image again") from error
+
+    def read(self, digest: Digest, limit_bytes: int = 8 << 20) -> bytes:
+        """The whole of a document, checked. Raises NotFound, InvalidInput (too large), Corrupt."""
+        with os.fdopen(self.open(digest), "rb") as file:
+            data = file.read(limit_bytes + 1)
+        if len(data) > limit_bytes:
+            raise InvalidInput(f"blob {digest}: larger than {limit_bytes} bytes")
+        check_digest(digest, data)
+        return data
+
+    def put(self, data: bytes) -> Digest:
+        """The digest of `data`, which is a file in blobs/ now; the publishing transaction makes
+        its row."""
+        digest = sha256_of(data)
+        path = self._home.blob_path(digest)
+        if not os.path.exists(path):
+            temporary = f"{self._home.root}/ingest/{secrets.token_hex(8)}"
+            try:
+                with open(temporary, "xb") as file:
+                    file.write(data)
+                os.rename(temporary, path)
+            except OSError as error:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary)
+                raise disk_full(path, len(data), error) from error
+        return digest
+
+    def ingest(
+        self,
+        digest: Digest,
+        size_bytes: int,
+        *,
+        cancel: Cancel | None = None,
+        on_wait: Callable[[int], None] | None = None,
+    ) -> Ingest | None:
+        """The right to bring in this blob, or None when it is here.
+
+        While another process has that right, this waits (`on_wait` hears how far that one is),
+        then looks again: it may have finished, failed, or died and left a part.
+        """
+        path = f"{self._home.root}/ingest/{digest.partition(':')[2]}"
+        final = self._home.blob_path(digest)
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if on_wait is not None:
+                        with contextlib.suppress(FileNotFoundError):
+                            on_wait(os.stat(path).st_size)
+                    if cancel is not None and cancel.wait(_WAIT_SECONDS):
+                        raise Cancelled(f"blob {digest}: cancelled") from None
+                    if cancel is None:
+                        fcntl.flock(lock, fcntl.LOCK_EX)
+                        break
+            if self.find(digest) is not None or _is_whole(final, digest, size_bytes):
+                os.close(lock)
+                return None
+            return Ingest(path, final, lock, digest, size_bytes)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.close(lock)
+            raise
+
+
+def _is_whole(path: str, digest: Digest, size_bytes: int) -> bool:
+    """A blob without a row: somebody died between the rename and the transaction, or is on the
+    way there. It counts when its bytes are right."""
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size == size_bytes:
+                algorithm = digest.partition(":")[0]
+                found = hashlib.file_digest(file, algorithm).hexdigest()
+                if digest == f"{algorithm}:{found}":
+                    return True
+    except FileNotFoundError:
+        return False
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    return False
+
+
+def check_digest(digest: Digest, data: bytes) -> None:
+    """Raises Corrupt unless `data` has this digest."""
+    algorithm = digest.partition(":")[0]
+    found = hashlib.new(algorithm, data).hexdigest()
+    if digest != f"{algorithm}:{found}":
+        raise Corrupt(
+            f"blob {digest}: digest mismatch: expected {digest}, got {algorithm}:{found}",
+            "pydock fsck --repair",
+        )
+
+
+class Ingest:
+    """A blob being written. Leaving the context without `commit` keeps what is there for resume."""
+
+    def __init__(self, path: str, final: str, lock: int, digest: Digest, size_bytes: int) -> None:
+        self._path = path
+        self._final = final
+        self._lock = lock
+        self._digest = digest
+        self._size_bytes = size_bytes
+        self._algorithm = digest.partition(":")[0]
+        self._hash = hashlib.new(self._algorithm)
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.offset = 0
+        self._rehash()
+
+    def __enter__(self) -> Ingest:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, data: memoryview | bytes) -> None:
+        """More bytes at the end. Raises Corrupt beyond the size, Unavailable when the disk is
+        full."""
+        if self.offset + len(data) > self._size_bytes:
+            raise Corrupt(
+                f"blob {self._digest}: longer than the {self._size_bytes} bytes it should have",
+                "pull again; a proxy may have altered it",
+            )
+        view = memoryview(data)
+        self._hash.update(view)
+        try:
+            while view:
+                written = os.pwrite(self.descriptor, view, self.offset)
+                self.offset += written
+                view = view[written:]
+        except OSError as error:
+            raise disk_full(self._path, self._size_bytes - self.offset, error) from error
+
+    def restart(self) -> None:
+        """Begin again: what came so far was not what it should be."""
+        os.ftruncate(self.descriptor, 0)
+        self.offset = 0
+        self._hash = hashlib.new(self._algorithm)
+
+    def commit(self) -> None:
+        """The blob is in its place, whole and right. Raises Corrupt, and drops it then."""
+        found = f"{self._algorithm}:{self._hash.hexdigest()}"
+        if self.offset != self._size_bytes or found != self._digest:
+            os.unlink(self._path)
+            self.close()
+            problem = (
+                f"expected {self._size_bytes} bytes, got {self.offset}"
+                if self.offset != self._size_bytes
+                else f"digest mismatch: expected {self._digest}, got {found}"
+            )
+            raise Corrupt(
+                f"blob {self._digest}: {problem}", "pull again; a proxy may have altered it"
+            )
+        os.rename(self._path, self._final)
+        self.close()
+
+    def close(self) -> None:
+        """Give up the right to write; harmless when done before."""
+        if self.descriptor < 0:
+            return
+        os.close(self.descriptor)
+        self.descriptor = -1
+        os.close(self._lock)
+
+    def _rehash(self) -> None:
+        size = os.fstat(self.descriptor).st_size
+        if size > self._size_bytes:
+            os.ftruncate(self.descriptor, 0)
+            return
+        while self.offset < size:
+            data = os.pread(self.descriptor, _CHUNK_BYTES, self.offset)
+            if not data:
+                break
+            self._hash.update(data)
+            self.offset += len(data)

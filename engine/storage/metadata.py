@@ -1,0 +1,241 @@
+"""The rows that make bytes true: one SQLite file, its schema and its migrations.
+
+Files are content-addressed and written first; a row in here makes them visible. Writers take the
+write lock at once (`BEGIN IMMEDIATE`: a reader that upgrades gets SQLITE_BUSY_SNAPSHOT, against
+which no timeout helps) and do no input or output inside. A connection belongs to one thread.
+
+https://sqlite.org/wal.html · https://sqlite.org/lang_transaction.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from engine.errors import Conflict, Corrupt, Unavailable
+from engine.home import Home, locked
+
+BUSY_SECONDS = 10.0
+
+# Each entry brings the schema from its index to the next; entries are only ever added.
+MIGRATIONS = (
+    """
+    CREATE TABLE blob(
+        digest TEXT PRIMARY KEY, size_bytes INTEGER NOT NULL, media_type TEXT NOT NULL,
+        created_ns INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE origin(
+        digest TEXT NOT NULL REFERENCES blob ON DELETE CASCADE,
+        host TEXT NOT NULL, repository TEXT NOT NULL,
+        PRIMARY KEY(digest, host, repository)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE layer(
+        id TEXT PRIMARY KEY,             -- 26 base32: its directory
+        link INTEGER NOT NULL UNIQUE,    -- l/<link>
+        diff_id TEXT NOT NULL,
+        parent_chain TEXT,               -- NULL: the same over every parent, so shareable
+        blob TEXT NOT NULL,              -- digest, though the blob itself may be gone
+        raw_bytes INTEGER NOT NULL,      -- sum of the sizes of its files
+        disk_bytes INTEGER NOT NULL,
+        entries INTEGER NOT NULL,
+        created_ns INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE UNIQUE INDEX layer_identity ON layer(diff_id, coalesce(parent_chain, ''));
+    CREATE TABLE chain(
+        chain_id TEXT PRIMARY KEY,
+        parent TEXT REFERENCES chain,
+        layer TEXT NOT NULL REFERENCES layer,
+        depth INTEGER NOT NULL           -- 1 at the bottom
+    ) WITHOUT ROWID;
+    CREATE INDEX chain_layer ON chain(layer);
+    CREATE INDEX chain_parent ON chain(parent);
+
+    CREATE TABLE image(
+        id TEXT PRIMARY KEY,             -- digest of the config
+        manifest TEXT NOT NULL REFERENCES blob,
+        index_digest TEXT,
+        chain_id TEXT REFERENCES chain,  -- NULL: no layers
+        os TEXT NOT NULL, architecture TEXT NOT NULL, variant TEXT NOT NULL,
+        created_ns INTEGER NOT NULL, size_bytes INTEGER NOT NULL,
+        waste_bytes INTEGER NOT NULL, layers INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE image_blob(             -- what an image keeps alive
+        image TEXT NOT NULL REFERENCES image ON DELETE CASCADE,
+        digest TEXT NOT NULL REFERENCES blob,
+        PRIMARY KEY(image, digest)
+    ) WITHOUT ROWID;
+    CREATE INDEX image_blob_digest ON image_blob(digest);
+    CREATE TABLE reference(
+        name TEXT PRIMARY KEY,           -- full form, docker.io/library/debian:bookworm
+        image TEXT NOT NULL REFERENCES image ON DELETE CASCADE,
+        target TEXT NOT NULL,            -- digest that the name stands for in its registry
+        updated_ns INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX reference_image ON reference(image);
+
+    CREATE TABLE lease(
+        id TEXT PRIMARY KEY, kind TEXT NOT NULL, pid INTEGER NOT NULL,
+        pid_start INTEGER NOT NULL, boot_id TEXT NOT NULL, created_ns INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE lease_item(
+        lease TEXT NOT NULL REFERENCES lease ON DELETE CASCADE,
+        kind TEXT NOT NULL, key TEXT NOT NULL,
+        PRIMARY KEY(lease, kind, key)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE container(
+        id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE,
+        image TEXT NOT NULL, image_id TEXT NOT NULL REFERENCES image,
+        chain_id TEXT REFERENCES chain,
+        created_ns INTEGER NOT NULL, config TEXT NOT NULL,
+        state TEXT NOT NULL, pid INTEGER NOT NULL,
+        started_ns INTEGER NOT NULL, finished_ns INTEGER NOT NULL,
+        exit_code INTEGER NOT NULL, error TEXT NOT NULL, oom_killed INTEGER NOT NULL,
+        auto_remove INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX container_image ON container(image_id);
+    CREATE TABLE snapshot(
+        container_id TEXT PRIMARY KEY REFERENCES container ON DELETE CASCADE,
+        chain_id TEXT REFERENCES chain
+    ) WITHOUT ROWID;
+
+    CREATE TABLE network(
+        id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, driver TEXT NOT NULL,
+        subnet TEXT NOT NULL, gateway TEXT NOT NULL, internal INTEGER NOT NULL,
+        interface TEXT NOT NULL, created_ns INTEGER NOT NULL, labels TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE endpoint(
+        id TEXT PRIMARY KEY,
+        network_id TEXT NOT NULL REFERENCES network,
+        container_id TEXT NOT NULL, container_name TEXT NOT NULL,
+        ip_address TEXT NOT NULL, mac_address TEXT NOT NULL,
+        state TEXT NOT NULL,             -- creating, up, removing
+        boot_id TEXT NOT NULL, pid INTEGER NOT NULL, pid_start INTEGER NOT NULL,
+        UNIQUE(network_id, ip_address), UNIQUE(network_id, container_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX endpoint_container ON endpoint(container_id);
+    CREATE TABLE port(
+        protocol TEXT NOT NULL, host_ip TEXT NOT NULL, host_port INTEGER NOT NULL,
+        endpoint_id TEXT NOT NULL REFERENCES endpoint ON DELETE CASCADE,
+        container_port INTEGER NOT NULL,
+        PRIMARY KEY(protocol, host_ip, host_port)
+    ) WITHOUT ROWID;
+    CREATE INDEX port_endpoint ON port(endpoint_id);
+
+    CREATE TABLE volume(
+        name TEXT PRIMARY KEY, created_ns INTEGER NOT NULL, anonymous INTEGER NOT NULL,
+        labels TEXT NOT NULL, size_bytes INTEGER NOT NULL DEFAULT -1,
+        files INTEGER NOT NULL DEFAULT -1, written_ns INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID;
+    CREATE TABLE volume_use(
+        volume TEXT NOT NULL REFERENCES volume,
+        container_id TEXT NOT NULL REFERENCES container ON DELETE CASCADE,
+        PRIMARY KEY(volume, container_id)
+    ) WITHOUT ROWID;
+    """,
+)
+
+
+class Database:
+    """Connections to ROOT/db.sqlite, one for each thread that asks."""
+
+    def __init__(self, home: Home) -> None:
+        """The schema is the newest when this returns. Raises Conflict when a newer program wrote
+        the file, Corrupt when it is not a database."""
+        self.path = f"{home.root}/db.sqlite"
+        self._lock_path = f"{home.root}/lock/migrate"
+        self._local = threading.local()
+        self._open: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        try:
+            self._migrate()
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise Corrupt(f"database {self.path}: {error}", "pydock fsck") from error
+
+    def query(self, text: str, values: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a SELECT."""
+        return self._connection("NORMAL").execute(text, values).fetchall()
+
+    def first(self, text: str, values: Sequence[Any] = ()) -> Any:
+        """The first row of a SELECT, or None."""
+        return self._connection("NORMAL").execute(text, values).fetchone()
+
+    @contextlib.contextmanager
+    def transaction(self, *, publish: bool = False) -> Iterator[sqlite3.Cursor]:
+        """A write transaction: committed on leaving, undone by an exception.
+
+        With `publish` it is on the disk when this returns (`synchronous=FULL`); otherwise a power
+        cut may undo the last ones, in order.
+        """
+        connection = self._connection("FULL" if publish else "NORMAL")
+        cursor = connection.cursor()
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            raise Unavailable(
+                f"database {self.path}: {error}", "another pydock has held it for long; try again"
+            ) from error
+        try:
+            yield cursor
+        except BaseException:
+            connection.rollback()
+            raise
+        try:
+            connection.commit()
+        except sqlite3.OperationalError as error:
+            connection.rollback()
+            raise Unavailable(f"database {self.path}: {error}", "free some disk space") from error
+
+    def close(self) -> None:
+        """Every thread's connection is closed; the object is of no use any more."""
+        with self._lock:
+            connections, self._open = self._open, []
+        for connection in connections:
+            connection.close()
+
+    def _connection(self, synchronous: str) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, synchronous, None)
+        if connection is None:
+            # Only its own thread uses it, but close() may come from another one.
+            connection = sqlite3.connect(
+                self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA foreign_keys=ON")
+            connection.execute(f"PRAGMA synchronous={synchronous}")
+            setattr(self._local, synchronous, connection)
+            with self._lock:
+                self._open.append(connection)
+        return connection
+
+    def _migrate(self) -> None:
+        version = self._version() if os.path.exists(self.path) else 0
+        if version > len(MIGRATIONS):
+            raise Conflict(
+                f"database {self.path}: written by a newer pydock (schema {version}, this one "
+                f"knows {len(MIGRATIONS)})",
+                "upgrade pydock",
+            )
+        if version == len(MIGRATIONS):
+            return
+        with locked(self._lock_path):
+            connection = self._connection("FULL")
+            connection.execute("PRAGMA journal_mode=WAL")
+            version = self._version()
+            if 0 < version < len(MIGRATIONS):
+                with contextlib.closing(sqlite3.connect(f"{self.path}.{version}")) as copy:
+                    connection.backup(copy)
+            with self.transaction(publish=True) as cursor:
+                for script in MIGRATIONS[version:]:
+                    for statement in script.split(";"):
+                        cursor.execute(statement)
+                cursor.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+
+    def _version(self) -> int:
+        (version,) = self.first("PRAGMA user_version")
+        return int(version)
