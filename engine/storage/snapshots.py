@@ -1,0 +1,144 @@
+"""From a chain of layers to what overlayfs is given: the lower directories, and a container's own.
+
+Nothing is mounted here; a container's init does that in its own mount namespace.
+
+https://docs.kernel.org/filesystems/overlayfs.html#multiple-lower-layers
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from engine.errors import Conflict, Corrupt, NotFound, Unavailable, Unsupported
+from engine.kernel import xattr
+from engine.oci.digest import ChainID
+from engine.storage.trash import discard, remove_tree
+
+if TYPE_CHECKING:
+    from engine.home import Home
+    from engine.storage.metadata import Database
+
+MAX_LAYERS = 500  # of overlayfs: fsconfig(2) says EINVAL to the next
+
+_CHAIN = """
+    WITH RECURSIVE walk(layer, parent, depth) AS (
+        SELECT layer, parent, depth FROM chain WHERE chain_id=?
+        UNION ALL
+        SELECT chain.layer, chain.parent, chain.depth
+        FROM walk JOIN chain ON chain.chain_id = walk.parent
+    )
+    SELECT layer.id, layer.entries FROM walk JOIN layer ON layer.id = walk.layer
+    ORDER BY walk.depth DESC
+"""
+
+
+class OverlayMount(NamedTuple):
+    """Paths for overlayfs; `lower` has the top layer first."""
+
+    lower: tuple[str, ...]
+    upper: str
+    work: str
+
+
+class Snapshots:
+    """The writable directories of containers, over the layers of their images."""
+
+    def __init__(self, home: Home, database: Database) -> None:
+        self._home = home
+        self._database = database
+
+    def prepare(self, container_id: str, chain_id: ChainID) -> OverlayMount:
+        """A new empty upper directory over the layers of `chain_id`; its root looks as the image's
+        does. Raises Conflict when the container has one, NotFound, Corrupt, Unsupported."""
+        lower = self._lower(chain_id)
+        place = self._home.upper_dir(container_id)
+        try:
+            os.mkdir(place, 0o700)
+        except FileExistsError as error:
+            raise Conflict(
+                f"container {container_id[:12]}: its upper directory exists already", "pydock fsck"
+            ) from error
+        try:
+            os.mkdir(f"{place}/work", 0o700)
+            os.mkdir(f"{place}/diff", 0o755)
+            _dress(f"{place}/diff", lower)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                remove_tree(place)
+            raise Unavailable(
+                f"container {container_id[:12]}: {error.filename or place}: {error.strerror}",
+                "check the disk and its free space",
+            ) from error
+        return OverlayMount(lower, f"{place}/diff", f"{place}/work")
+
+    def get(self, container_id: str) -> OverlayMount:
+        """What `prepare` gave. Raises NotFound, Corrupt."""
+        row = self._database.first("SELECT chain_id FROM container WHERE id=?", (container_id,))
+        place = self._home.upper_dir(container_id)
+        if row is None or not os.path.isdir(f"{place}/diff"):
+            raise NotFound(
+                f"container {container_id[:12]}: its upper directory is missing",
+                f"remove the container: pydock rm {container_id[:12]}",
+            )
+        return OverlayMount(self._lower(row[0]), f"{place}/diff", f"{place}/work")
+
+    def remove(self, container_id: str) -> None:
+        """What the container wrote is gone; nothing happens when there is nothing."""
+        place = discard(self._home, self._home.upper_dir(container_id))
+        if place:
+            remove_tree(place)
+
+    def layers(self, chain_id: ChainID) -> list[str]:
+        """Directories of the chain's layers, bottom first, one for each layer of the image."""
+        rows = self._database.query(_CHAIN, (chain_id,))
+        if not rows:
+            raise NotFound(f"layers {chain_id[:19]}: not in the store", "pull the image again")
+        return [self._home.layer_dir(layer) for layer, _ in reversed(rows)]
+
+    def _lower(self, chain_id: ChainID) -> tuple[str, ...]:
+        """The diff directories that say something: no empty layers, no repeated ones (overlayfs
+        takes the same directory twice for a loop, and the upper one says all that the lower does),
+        none below one whose root is opaque."""
+        rows = self._database.query(_CHAIN, (chain_id,))
+        if not rows:
+            raise NotFound(f"layers {chain_id[:19]}: not in the store", "pull the image again")
+        lower: list[str] = []
+        for layer, entries in rows:
+            path = f"{self._home.layer_dir(layer)}/diff"
+            if path in lower or (not entries and not _has_files(path)):
+                continue
+            if not os.path.isdir(path):
+                raise Corrupt(f"layer {layer}: its directory is missing", "pull the image again")
+            lower.append(path)
+            if xattr.is_opaque(os.fsencode(path)):
+                break
+        if not lower:  # only empty layers: overlayfs wants one all the same
+            lower.append(f"{self._home.layer_dir(rows[0][0])}/diff")
+        if len(lower) > MAX_LAYERS:
+            raise Unsupported(
+                f"image of {len(lower)} layers: overlayfs stacks {MAX_LAYERS} at most",
+                "squash some of its layers",
+            )
+        return tuple(lower)
+
+
+def _has_files(path: str) -> bool:
+    """A layer may hold what no entry names: implied directories, an opaque root."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(path) as entries:
+        return next(entries, None) is not None or xattr.is_opaque(os.fsencode(path))
+    return True  # missing: the caller says so
+
+
+def _dress(upper: str, lower: tuple[str, ...]) -> None:
+    """overlayfs shows the upper directory as the root: it gets mode and owner of the topmost layer
+    that has an entry for its root. One that no entry named is as `tar_apply` left it."""
+    for path in lower:
+        info = os.stat(path)
+        if (info.st_mode & 0o7777, info.st_uid, info.st_gid, info.st_mtime_ns) != (0o755, 0, 0, 0):
+            os.chown(upper, info.st_uid, info.st_gid)
+            os.chmod(upper, info.st_mode & 0o7777)
+            for key, value in xattr.all_of(os.fsencode(path)).items():
+                os.setxattr(upper, key, value)
+            return
