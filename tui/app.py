@@ -271,13 +271,14 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
 
     # -- the `:` line
 
-    def _commands(self) -> list[tuple[Action, Any]]:
+    def commands(self) -> list[tuple[Action, Any]]:
+        """What can be called by name now, and who has the verb."""
         owners = dict(reversed(self.owners()))
         scopes = [self.pane.SCOPE, "app", "table"]
         return [(a, owners[a.scope]) for a in self.registry.of(scopes) if a.scope in owners]
 
     def _words(self) -> list[str]:
-        return [action.word for action, _ in self._commands()]
+        return [action.word for action, _ in self.commands()]
 
     def on_prompt_done(self, event: Prompt.Done) -> None:
         event.stop()
@@ -285,7 +286,7 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
         word, _, argument = event.text.strip().partition(" ")
         if not word:
             return
-        for action, owner in self._commands():
+        for action, owner in self.commands():
             if action.word == word:
                 self.perform(action, owner, argument.strip())
                 return
@@ -303,20 +304,9 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
 
     async def palette(self) -> None:
         """Go or do."""
-        from tui.dialogs.palette import Entry, Palette
+        from tui.dialogs.palette import Palette, entries
 
-        entries = []
-        subject = self.pane.title_of(self.pane.key) if self.pane.key else ""
-        for action, owner in self._commands():
-            on = subject if action.scope == self.pane.SCOPE else "list"
-            on = "console" if action.scope == "app" else on
-            note = action.enabled(owner) or action.note
-            title = action.title.capitalize()
-            entries.append(Entry(on, title, note, self.registry.key(action), (action, owner)))
-        noun = self.pane.NOUN[0]
-        for row in self.pane.list.rows:
-            entries.append(Entry(noun, self.pane.title_of(row.key), "", "", row.key))
-        chosen = await self.open(Palette(entries))
+        chosen = await self.open(Palette(entries(self)))
         if chosen == ":":
             self.command.open("")
         elif isinstance(chosen, str):
@@ -326,20 +316,9 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
 
     async def help(self) -> None:
         """The keys that work here."""
-        from tui.dialogs.help import Help
+        from tui.dialogs.help import Help, groups
 
-        groups = []
-        names = {"move": "move", "table": "list", "log": "logs", "app": "console"}
-        scopes = dict.fromkeys([self.pane.SCOPE, "move", "table", "log", "tree", "app"])
-        for scope in scopes:
-            keys = []
-            for action in self.registry.of([scope]):
-                if self.registry.key(action):
-                    text = f"{action.title} {action.note}" if scope == "move" else action.title
-                    keys.append((" ".join(self.registry.keys(action)[:2]), text))
-            if keys:
-                groups.append((names.get(scope, scope), keys))
-        await self.open(Help(f"keys in {self.pane.TITLE}", groups))
+        await self.open(Help(f"keys in {self.pane.TITLE}", groups(self)))
 
     async def error(self) -> None:
         """All of the last failure."""

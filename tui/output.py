@@ -9,7 +9,7 @@ waits for it. On any mistake of its own it steps aside and Textual writes by its
 
 import functools
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from rich.cells import get_character_cell_size
@@ -34,6 +34,8 @@ TWINS = dict(
 )
 TWINS |= {chr(0x2800 + dots): " .::|||##"[dots.bit_count()] for dots in range(256)}
 
+MANY_PIECES = 400
+LEAST_ERASED = 8  # blanks at a row's end that are worth an erase
 GAP = 6  # cells that are cheaper to write again than to jump over
 SYNC_START, SYNC_END = "\x1b[?2026h", "\x1b[?2026l"
 SYNC_FROM = 512  # a short frame is one write; only a longer one can be seen half done
@@ -51,6 +53,17 @@ class Pen(NamedTuple):
 
 
 Cell = tuple[str, Pen]
+
+
+class Piece(NamedTuple):
+    """Cells of a row that one pen draws. `after` is where the cursor then is, -1 when terminals may
+    disagree: after a character that is not in every font one cell wide."""
+
+    row: int
+    column: int
+    text: str
+    after: int
+    pen: Pen
 
 
 class Output:
@@ -107,26 +120,34 @@ class Output:
             self._pen = Pen("39", self._ground, 0)
         elif not self._dirty:
             return ""
+        pieces: list[Piece] = []
         for y in sorted(self._dirty):
             if self._shown[y] != self._wanted[y]:
-                self._paint_row(y, self._shown[y], self._wanted[y], out)
+                pieces += self._changed(y, self._shown[y], self._wanted[y])
                 self._shown[y] = self._wanted[y][:]
         self._dirty.clear()
-        text = "".join(out)
+        # A change of ink costs up to 19 bytes, a jump 8: small changes go out ink by ink.
+        text, pen = self._encode(pieces)
+        if len(pieces) < MANY_PIECES:
+            other, other_pen = self._encode(self._by_pen(pieces))
+            if len(other) < len(text):
+                text, pen = other, other_pen
+        self._pen = pen
+        text = "".join(out) + text
         self.bytes_written += len(text.encode("utf-8", "replace"))
         self.frames += bool(text)
         return text
 
-    def _paint_row(self, y: int, old: list[Cell], new: list[Cell], out: list[str]) -> None:
+    def _changed(self, y: int, old: list[Cell], new: list[Cell]) -> list[Piece]:
+        """The changed cells of a row as pieces of one pen each, with short gaps written over."""
         width = len(new)
         end = width  # from here on it is the ground alone
         while end and new[end - 1] == self._blank:
             end -= 1
-        fills = self.terminal.erase_fills or self._ground == "49"
         last = max(x for x in range(width) if old[x] != new[x])
-        if last - end < 8 or not fills:
+        if last - end < LEAST_ERASED or not (self.terminal.erase_fills or self._ground == "49"):
             end = width
-        at = -1  # where the cursor is; -1: elsewhere
+        pieces: list[Piece] = []
         x = 0
         while x < end:
             if old[x] == new[x]:
@@ -134,66 +155,37 @@ class Output:
                 continue
             while x and not new[x][0]:  # the second half of a wide cell
                 x -= 1
-            if 0 <= at < x <= at + GAP and self._bridge(new[at:x]):
-                out.extend(cell[0] for cell in new[at:x])
-            elif at != x:
-                out.append(f"\x1b[{x + 1}G" if at >= 0 else f"\x1b[{y + 1};{x + 1}H")
-            char, pen = new[x]
-            self._set(pen, out)
-            out.append(char)
-            x += 1
-            at = x
+            piece = _piece(y, x, end, old, new)
+            pieces.append(piece)
+            x += len(piece.text) if piece.after >= 0 else 1
             while x < width and not new[x][0]:
                 x += 1
-                at = -2  # the terminal may disagree on the width: jump
-            if not char.isascii() and at >= 0 and not _is_narrow(char):
-                at = -2
-        if end < width and last >= end:
-            if at != end:
-                out.append(f"\x1b[{end + 1}G" if at >= 0 else f"\x1b[{y + 1};{end + 1}H")
-            self._set(self._blank[1], out)
-            out.append("\x1b[K")
+        if end < width:
+            pieces.append(Piece(y, end, "\x1b[K", end, self._blank[1]))
+        return pieces
 
-    def _bridge(self, cells: Iterable[Cell]) -> bool:
-        """Whether these cells may be written over with the pen as it is."""
-        pen = self._pen
-        return all(
-            char
-            and (cell_pen == pen or (char == " " and self._keeps(cell_pen)))
-            and (char.isascii() or _is_narrow(char))
-            for char, cell_pen in cells
-        )
-
-    def _keeps(self, blank: Pen) -> bool:
-        return (
-            not blank.ink
-            and blank.ground == self._pen.ground
-            and not self._pen.flags & (UNDER | REVERSE)
-        )
-
-    def _set(self, pen: Pen, out: list[str]) -> None:
+    def _by_pen(self, pieces: list[Piece]) -> list[Piece]:
+        """The same, all of one pen together; blanks go with any pen of their ground."""
+        groups: dict[Pen, list[Piece]] = {}
+        for piece in pieces:
+            groups.setdefault(piece.pen, []).append(piece)
         now = self._pen
-        if pen == now:
-            return
-        if not pen.ink:  # a blank shows no ink: keep the pen
-            pen = Pen(now.ink, pen.ground, now.flags & ~(UNDER | REVERSE))
-        codes: list[str] = []
-        gone, have = now.flags & ~pen.flags, now.flags
-        if gone & (BOLD | FAINT):
-            codes.append("22")
-            have &= ~(BOLD | FAINT)
-        if gone & UNDER:
-            codes.append("24")
-        if gone & REVERSE:
-            codes.append("27")
-        codes += [code for bit, code in _ON.items() if pen.flags & bit and not have & bit]
-        if pen.ink != now.ink:
-            codes.append(pen.ink)
-        if pen.ground != now.ground:
-            codes.append(pen.ground)
-        if codes:
-            out.append(f"\x1b[{';'.join(codes)}m")
-        self._pen = pen
+        order = sorted(groups, key=lambda pen: (pen != now, pen.ground != now.ground, pen))
+        return [piece for pen in order for piece in groups[pen]]
+
+    def _encode(self, pieces: list[Piece]) -> tuple[str, Pen]:
+        """Bytes for these pieces in their order, and the pen that they leave."""
+        out: list[str] = []
+        now, row, column = self._pen, -1, -1
+        for y, x, text, after, pen in pieces:
+            if row != y or column < 0:
+                out.append(f"\x1b[{y + 1};{x + 1}H" if x else f"\x1b[{y + 1}H")
+            elif column != x:
+                out.append(f"\x1b[{x + 1}G")
+            now = _switch(now, pen, out)
+            out.append(text)
+            row, column = y, after
+        return "".join(out), now
 
     def _pieces(self, update: LayoutUpdate | ChopsUpdate) -> Iterator[tuple[int, int, list[Cell]]]:
         """(row, column, cells) of everything that the update draws."""
@@ -260,6 +252,64 @@ class Output:
         return pen
 
 
+def _piece(y: int, start: int, end: int, old: list[Cell], new: list[Cell]) -> Piece:
+    """The longest run from `start` on that one pen can draw and that is worth writing."""
+    char, pen = new[start]
+    if not _is_narrow(char):
+        return Piece(y, start, char, -1, pen)
+    chars, x = [char], start + 1
+    while True:
+        stop = x  # the next changed cell
+        while stop < end and stop - x <= GAP and old[stop] == new[stop]:
+            stop += 1
+        if stop >= end or stop - x > GAP:
+            break
+        joined: Pen | None = pen
+        for char, cell_pen in new[x : stop + 1]:
+            joined = _join(joined, cell_pen) if joined and char and _is_narrow(char) else None
+        if joined is None:
+            break
+        pen = joined
+        chars += [char for char, _ in new[x : stop + 1]]
+        x = stop + 1
+    return Piece(y, start, "".join(chars), x, pen)
+
+
+def _join(pen: Pen, cell: Pen) -> Pen | None:
+    """The pen with which a cell can be drawn after cells of `pen`; None when it takes another."""
+    if cell == pen:
+        return pen
+    if cell.ground != pen.ground:
+        return None
+    if not cell.ink:
+        return None if pen.flags & (UNDER | REVERSE) else pen
+    return cell if not pen.ink and not cell.flags & (UNDER | REVERSE) else None
+
+
+def _switch(now: Pen, pen: Pen, out: list[str]) -> Pen:
+    """Write what turns one pen into the other. A blank shows no ink: it keeps the pen."""
+    if not pen.ink:
+        pen = Pen(now.ink, pen.ground, now.flags & ~(UNDER | REVERSE))
+    if pen == now:
+        return now
+    codes: list[str] = []
+    gone, have = now.flags & ~pen.flags, now.flags
+    if gone & (BOLD | FAINT):
+        codes.append("22")
+        have &= ~(BOLD | FAINT)
+    if gone & UNDER:
+        codes.append("24")
+    if gone & REVERSE:
+        codes.append("27")
+    codes += [code for bit, code in _ON.items() if pen.flags & bit and not have & bit]
+    if pen.ink != now.ink:
+        codes.append(pen.ink)
+    if pen.ground != now.ground:
+        codes.append(pen.ground)
+    out.append(f"\x1b[{';'.join(codes)}m")
+    return pen
+
+
 @functools.lru_cache(4096)
 def _clean(char: str, ascii_only: bool) -> tuple[str, int]:
     """What may be sent for a character, and its width in cells.
@@ -280,7 +330,7 @@ def _clean(char: str, ascii_only: bool) -> tuple[str, int]:
 @functools.lru_cache(4096)
 def _is_narrow(char: str) -> bool:
     """Whether every terminal draws it in one cell."""
-    return (
+    return char.isascii() or (
         len(char) == 1
         and char < "\U00010000"
         and unicodedata.east_asian_width(char) in "NaNAH"

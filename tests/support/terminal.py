@@ -31,6 +31,25 @@ class Screen(pyte.Screen):
                     self.buffer[y][x] = self.cursor.attrs
 
 
+def same_picture(one: pyte.Screen, other: pyte.Screen) -> list[str]:
+    """Where two screens look different. A blank shows no ink, and neither does ink of the ground's
+    own colour."""
+    wrong = []
+    for y in range(one.lines):
+        for x in range(one.columns):
+            a, b = _seen(one.buffer[y][x]), _seen(other.buffer[y][x])
+            if a != b:
+                wrong.append(f"row {y}, column {x}: {a} is not {b}")
+    return wrong
+
+
+def _seen(cell: pyte.screens.Char) -> tuple[object, ...]:
+    visible = cell.reverse or cell.underscore
+    if not visible and (cell.data == " " or cell.fg == cell.bg != "default"):
+        return (" ", cell.bg)
+    return (cell.data, cell.bg, cell.fg, cell.bold, cell.reverse, cell.underscore)
+
+
 class Terminal:
     """`with Terminal([...]) as terminal:` — a program in a pty of this size.
 

@@ -1,12 +1,32 @@
 """Every key that works here, from the registry."""
 
+from typing import TYPE_CHECKING
+
 from textual.geometry import Region
 
 from tui.widgets.canvas import Canvas
 from tui.widgets.sheet import Sheet
 
+if TYPE_CHECKING:
+    from tui.app import ConsoleApp
+
 Group = tuple[str, list[tuple[str, str]]]  # name; keys and what they do
 KEY = 9
+SCOPES = {"move": "move", "table": "list", "log": "logs", "tree": "files", "app": "console"}
+
+
+def groups(console: "ConsoleApp") -> list[Group]:
+    """The actions that have a key here, by scope."""
+    registry, found = console.registry, []
+    for scope in (console.pane.SCOPE, *SCOPES):
+        keys = []
+        for action in registry.of([scope]):
+            if registry.key(action):
+                text = f"{action.title} {action.note}" if scope == "move" else action.title
+                keys.append((" ".join(registry.keys(action)[:2]), text))
+        if keys:
+            found.append((SCOPES.get(scope, scope), keys))
+    return found
 
 
 class Help(Sheet[None]):

@@ -1,12 +1,15 @@
 """Go or do: everything that can be chosen here, by a few letters of its name."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from textual.geometry import Region
 
 from tui.widgets.canvas import Canvas
 from tui.widgets.prompt import Line
 from tui.widgets.sheet import Sheet
+
+if TYPE_CHECKING:
+    from tui.app import ConsoleApp
 
 WIDTH, HEIGHT = 84, 16
 
@@ -40,6 +43,20 @@ def match(query: str, title: str) -> tuple[int, list[int]] | None:
             return None
         found.append(at)
     return 3 + found[-1] - found[0], found
+
+
+def entries(console: "ConsoleApp") -> list[Entry]:
+    """The verbs for the selection first, then the list's, the console's, and the rows to go to."""
+    pane, registry = console.pane, console.registry
+    subject = pane.title_of(pane.key) if pane.key else ""
+    found = []
+    for action, owner in console.commands():
+        on = {pane.SCOPE: subject, "app": "console"}.get(action.scope, "list")
+        note = action.enabled(owner) or action.note
+        title = action.title.capitalize()
+        found.append(Entry(on, title, note, registry.key(action), (action, owner)))
+    rows = pane.list.rows
+    return found + [Entry(pane.NOUN[0], pane.title_of(r.key), "", "", r.key) for r in rows]
 
 
 class Palette(Sheet[object]):

@@ -55,7 +55,13 @@ class Canvas:
             if cells and get_character_cell_size(cells[-1] or " ") == 2:
                 cells[-1] = " "  # only its first half fits
         last = x + len(cells)
-        self._text[y][x:last] = cells
+        row = self._text[y]
+        if cells:  # half of a wide character does not stay
+            if x > 0 and not row[x]:
+                row[x - 1] = " "
+            if last < self.width and not row[last]:
+                row[last] = " "
+        row[x:last] = cells
         self._inks[y][x:last] = [ink] * len(cells)
         return last
 
