@@ -5,6 +5,8 @@
 2. If that parent is a symbolic link below (`bin` → `usr/bin`, the layer has `bin/x` but no `bin/`),
    a directory in its place would hide all of /usr/bin: its content moves to where the link leads.
 3. A hard link to a file of a lower layer: the file is copied up under its own name, then linked.
+4. A whiteout in a directory that no lower layer has hides nothing, and as nothing is merged there
+   overlayfs lists it (readdir(3) shows a name that stat(2) does not find): it is dropped.
 
 The directories are this store's own and at rest, so paths are walked component by component, with
 lstat(2), through directories that were seen to be directories.
@@ -46,7 +48,10 @@ def fix_up(
 
 
 def is_right(
-    lower: list[bytes], implied: list[bytes], lower_links: list[tuple[bytes, bytes]]
+    lower: list[bytes],
+    implied: list[bytes],
+    lower_links: list[tuple[bytes, bytes]],
+    whiteouts: list[bytes],
 ) -> bool:
     """Whether `fix_up` would find nothing to do; cheap enough for any thread."""
     stack = Stack(lower)
@@ -57,7 +62,8 @@ def is_right(
             plain = (info.st_mode, info.st_uid, info.st_gid) == (stat.S_IFDIR | 0o755, 0, 0)
             if not plain or xattr.all_of(found.path):
                 return False
-    return not lower_links
+    parents = {path.rpartition(b"/")[0] for path in whiteouts}
+    return not lower_links and all(stack.is_directory(parent) for parent in parents)
 
 
 class Found(NamedTuple):
@@ -86,6 +92,10 @@ class Stack:
             if found is None:
                 return None
         return found
+
+    def is_directory(self, path: bytes) -> bool:
+        found = self.lookup(path)
+        return found is not None and stat.S_ISDIR(found.info.st_mode)
 
     def _step(self, layers: list[bytes], name: bytes) -> tuple[Found | None, list[bytes]]:
         """`name` in the union of the directories `layers`, and the directories it is made of."""
@@ -152,6 +162,7 @@ class _Fixer:
                 todo = sorted(p for p in rows.keys() - done if rows[p].mark & IMPLIED)
         for path, target in lower_links:
             self._fix_link(path, target)
+        self._drop_idle_whiteouts()
         if self._changed:  # making, moving and linking touched the times of directories
             for path, row in self._builder.rows.items():
                 if row.kind == DIRECTORY:
@@ -256,6 +267,14 @@ class _Fixer:
                 self._builder.mark(done, OPAQUE)
             elif (found := self._lower.lookup(done)) and stat.S_ISDIR(found.info.st_mode):
                 self._take_over(done, found)
+
+    def _drop_idle_whiteouts(self) -> None:
+        rows = self._builder.rows
+        for path in [p for p, row in rows.items() if row.mark & WHITEOUT and b"/" in p]:
+            if not self._lower.is_directory(path.rpartition(b"/")[0]):
+                os.unlink(self._disk(path))
+                self._builder.remove(path)
+                self._changed = True
 
     def _fix_link(self, path: bytes, target: bytes) -> None:
         """`path` is a hard link to a copy of what the lower layers have at `target`."""

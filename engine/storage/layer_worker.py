@@ -56,6 +56,7 @@ class Unpacked(NamedTuple):
     entries: int
     implied: list[bytes]
     lower_links: list[tuple[bytes, bytes]]
+    whiteouts: list[bytes]
     warnings: list[str]
 
 
@@ -105,7 +106,7 @@ def _unpack(task: Task, report: Callable[[int], None]) -> Unpacked:
     write_index(f"{task.directory}/layer.pdl", builder, facts)
     return Unpacked(
         facts.raw_bytes, facts.size_bytes, facts.disk_bytes, facts.entries,
-        applied.implied, applied.lower_links, applied.warnings,
+        applied.implied, applied.lower_links, applied.whiteouts, applied.warnings,
     )  # fmt: skip
 
 

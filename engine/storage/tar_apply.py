@@ -6,7 +6,8 @@ that descriptor, never followed. Whiteouts become 0:0 devices, opaque directorie
 mark, whatever their order in the stream. Metadata of directories comes last.
 
 A layer is applied without the layers below it. What depends on those is reported: parents that the
-stream does not name, and hard links to files that it does not hold (`layer_fixup` sees to them).
+stream does not name, hard links to files that it does not hold, and whiteouts: `layer_fixup` sees
+to them.
 
 https://github.com/opencontainers/image-spec/blob/main/layer.md
 https://docs.kernel.org/filesystems/overlayfs.html#whiteouts-and-opaque-directories
@@ -18,7 +19,7 @@ import os
 import stat
 from typing import NamedTuple
 
-from engine.errors import Corrupt, InvalidInput
+from engine.errors import InvalidInput
 from engine.kernel import xattr
 from engine.kernel.files import open_in_root
 from engine.model.layer import DEVICE, DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK
@@ -64,6 +65,7 @@ class Applied(NamedTuple):
 
     implied: list[bytes]  # directories that no entry names, parents before children
     lower_links: list[tuple[bytes, bytes]]  # hard links (path, target) into the layers below
+    whiteouts: list[bytes]  # below the root's own entries
     warnings: list[str]
 
 
@@ -107,7 +109,8 @@ class LayerWriter:
         rows = self._index.rows
         implied = sorted(path for path, row in rows.items() if row.mark & IMPLIED)
         links = [(path, entry.link) for entry, path in self._links]
-        return Applied(implied, links, list(self._warnings.values()))
+        whiteouts = sorted(path for path in self._whiteouts if b"/" in path)
+        return Applied(implied, links, whiteouts, list(self._warnings.values()))
 
     def _apply(self, entry: Entry, reader: TarReader) -> None:
         path = entry.path
@@ -551,12 +554,6 @@ class LayerWriter:
 
     def _warn(self, cause: str, text: str) -> None:
         self._warnings.setdefault(cause, text)  # once per cause
-
-
-def check_linked(links: list[tuple[bytes, bytes]]) -> None:
-    """Raises Corrupt when there are links whose targets no layer has."""
-    for path, target in links:
-        raise Corrupt(f"layer: hard link {_text(path)}: its target {_text(target)} does not exist")
 
 
 def _write(descriptor: int, piece: memoryview) -> None:

@@ -429,10 +429,10 @@ class Unpacking:
         sizes = result.size_bytes, result.disk_bytes, result.entries
         # The root is nobody's to imply: a container's own upper directory shows in its place.
         implied = [path for path in result.implied if path]
-        leaning = bool(implied or result.lower_links)
+        leaning = bool(implied or result.lower_links or result.whiteouts)
         paths = list(dict.fromkeys(lower))
         if leaning and not layer_fixup.is_right(
-            [os.fsencode(path) for path in paths], implied, result.lower_links
+            [os.fsencode(path) for path in paths], implied, result.lower_links, result.whiteouts
         ):
             argument = (directory, paths, implied, result.lower_links, below or BOTTOM)
             self._fixer = Worker("engine.storage.layer_worker:fix_up", argument)

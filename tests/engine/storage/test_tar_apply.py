@@ -324,7 +324,7 @@ def test_applies(tmp_path: Path, case: Case, ending: bytes) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
 def test_applies_whatever_the_chunks(tmp_path: Path, case: Case) -> None:
-    for size in (1, 333, 512, 1000) if len(case.stream) < 6000 else (333,):
+    for size in (1, 1000) if len(case.stream) < 6000 else (333,):
         apply(tmp_path / str(size), case.stream + END, size)
         assert tree_of(tmp_path / str(size)) == case.tree
 
