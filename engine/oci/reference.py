@@ -16,7 +16,7 @@ MAX_PATH = 255
 _LABEL = r"(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
 _DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::([0-9]{{1,5}}))?")
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _SCHEME = re.compile(r"(?:https?|docker|oci)://")
 _ID = re.compile(r"[0-9a-f]{64}")
 
@@ -78,7 +78,7 @@ def parse_reference(text: str) -> Reference:
     domain, path, path_column = _split_domain(name, text)
     path, colon, tag_text = path.partition(":")
     _check_path(path, path_column, text)
-    if colon and not _TAG.fullmatch(tag_text):
+    if colon and not TAG.fullmatch(tag_text):
         column = path_column + len(path) + 1
         _refuse(text, column, "a tag is 1 to 128 letters, digits, '_', '.' and '-'")
     if domain == f"index.{DOCKER_HUB}":

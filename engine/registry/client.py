@@ -1,0 +1,296 @@
+"""A repository on a registry: one function per row of the distribution specification that we use.
+
+https://github.com/opencontainers/distribution-spec/blob/main/spec.md
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from engine.engine import Cancel
+from engine.errors import Corrupt, EngineError, InvalidInput, NotFound, Unavailable, Unsupported
+from engine.oci import manifest
+from engine.oci.descriptor import (
+    DOCKER_INDEX,
+    DOCKER_MANIFEST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+)
+from engine.oci.digest import Digest, parse_digest, sha256_of
+from engine.oci.reference import TAG, Reference
+from engine.registry.credentials import find_credential
+from engine.registry.hosts import Hosts, address_of
+from engine.registry.retry import TRANSIENT_STATUSES, Transient, parse_retry_after
+from engine.registry.secret import quote_foreign
+from engine.registry.timeouts import Timeouts
+from engine.registry.tokens import Authorizer
+from engine.registry.transport import Origin, Response, Transport, split_url
+
+_ACCEPT = ", ".join((OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST))
+_MAX_ANSWERS = 2  # 401s in a row: one for the token, one for a wider scope
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
+
+
+class Document(NamedTuple):
+    """A manifest or index as the registry sent it."""
+
+    descriptor: Descriptor
+    data: bytes
+
+
+class Repository:
+    """What a reference names, on its registry. Safe from any thread; all of it ends on cancel."""
+
+    def __init__(
+        self, reference: Reference, hosts: Hosts, timeouts: Timeouts, cancel: Cancel
+    ) -> None:
+        self.reference = reference
+        self.transport = Transport(hosts, timeouts, cancel)
+        self._hosts = hosts
+        self._timeouts = timeouts
+        self._origin: Origin | None = None
+        self._authorizer: Authorizer | None = None
+
+    def close(self) -> None:
+        self.transport.close()
+
+    def head_manifest(self, target: str) -> Descriptor | None:
+        """What a tag names now, without fetching it (Docker Hub does not count it). None when the
+        registry does not say it: then GET, which also has the reason."""
+        with self._send("HEAD", f"manifests/{target}", {"Accept": _ACCEPT}) as response:
+            digest = response.headers.get("Docker-Content-Digest", "")
+            size = response.headers.get("Content-Length", "")
+            if response.status != 200 or not size.isdecimal():
+                self._raise_if_transient(response, b"")
+                return None
+            try:
+                return Descriptor(_media_type(response), parse_digest(digest.strip()), int(size))
+            except (InvalidInput, Unsupported):
+                return None
+
+    def get_manifest(self, target: str) -> Document:
+        """The manifest or index that a tag or digest names, its digest checked."""
+        path = f"manifests/{target}"
+        with self._send("GET", path, {"Accept": _ACCEPT}) as response:
+            if response.status != 200:
+                self._fail(response, "manifest", target)
+            data = response.read(manifest.MAX_BYTES, "manifest")
+            media_type = _media_type(response)
+            claimed = response.headers.get("Docker-Content-Digest", "").strip()
+        if media_type.startswith("text/html"):
+            raise self._no_registry("it answers with a web page")
+        wanted = target if ":" in target else claimed
+        digest = _digest_like(data, wanted)
+        if wanted and digest != wanted:
+            raise Corrupt(
+                f"manifest {target}: digest mismatch: expected {wanted[:80]}, got {digest}",
+                "pull again; a proxy may have altered it",
+            )
+        return Document(Descriptor(media_type, digest, len(data)), data)
+
+    def get_blob(self, descriptor: Descriptor, limit_bytes: int) -> bytes:
+        """A small blob, its size and digest checked."""
+        if descriptor.size_bytes > limit_bytes:
+            raise InvalidInput(f"blob {descriptor.digest}: larger than {limit_bytes} bytes")
+        with self.open_blob(descriptor, 0) as blob:
+            data = blob.response.read_up_to(descriptor.size_bytes + 1)
+        if len(data) != descriptor.size_bytes or _digest_like(data, descriptor.digest) != (
+            descriptor.digest
+        ):
+            raise Corrupt(
+                f"blob {descriptor.digest}: the registry sent other bytes",
+                "pull again; a proxy may have altered it",
+            )
+        return data
+
+    def open_blob(self, descriptor: Descriptor, offset: int) -> Blob:
+        """The blob's bytes from `offset` on, or from an earlier one if the server cannot: always
+        asked of the registry itself, since an address that it once gave may have expired."""
+        path = f"blobs/{descriptor.digest}"
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        response = self._send("GET", path, headers)
+        if offset and not _starts_at(response, offset, descriptor.size_bytes):
+            response.close()
+            offset = 0
+            response = self._send("GET", path, {})
+        elif offset and response.status == 200:
+            offset = 0
+        try:
+            if response.status not in (200, 206):
+                self._fail(response, "blob", descriptor.digest)
+            encoding = response.headers.get("Content-Encoding", "identity")
+            if encoding.lower() not in ("", "identity"):
+                raise Corrupt(
+                    f"blob {descriptor.digest}: sent with Content-Encoding "
+                    f"{quote_foreign(encoding, 40)}",
+                    "a proxy on the way changes what it carries",
+                )
+        except BaseException:
+            response.close()
+            raise
+        return Blob(response, offset)
+
+    def find_tags(self) -> list[str]:
+        """The first hundred tags; empty when the registry does not tell."""
+        try:
+            with self._send("GET", "tags/list?n=100", {}) as response:
+                document: Any = json.loads(response.read(1 << 20, "tags"))
+            return [tag for tag in document["tags"] if TAG.fullmatch(tag)]
+        except (EngineError, Transient, ValueError, TypeError, KeyError):
+            return []
+
+    # Sending, and being let in.
+
+    def _send(self, method: str, path: str, headers: dict[str, str]) -> Response:
+        origin = self._origin or self._find_origin()
+        authorizer = self._authorizer
+        assert authorizer is not None
+        url = f"{origin.scheme}://{origin.name}/v2/{self.reference.path}/{path}"
+        for _ in range(_MAX_ANSWERS):
+            sent = authorizer.header()
+            response = self.transport.request(method, url, headers | sent)
+            if response.status != 401 or not response.origin.is_same(origin):
+                break
+            authorizer.answer(response, sent)
+        else:
+            response = self.transport.request(method, url, headers | authorizer.header())
+        if not response.origin.is_same(origin) and response.status >= 400:
+            status = response.status
+            response.close()  # an expired address, perhaps: the next try gets a new one
+            raise Transient(
+                Unavailable(f"{response.origin.name} (for {origin.name}): answers {_named(status)}")
+            )
+        return response
+
+    def _find_origin(self) -> Origin:
+        """Where the registry is. https, but for loopback and what the settings call insecure, when
+        nothing there speaks TLS."""
+        name = address_of(self.reference.domain)
+        origin, _ = split_url(f"https://{name}")
+        if self._hosts.may_speak_http(name) and not self.transport.speaks_tls(origin):
+            origin, _ = split_url(f"http://{name}")
+        domain, path = self.reference.domain, self.reference.path
+        self._authorizer = Authorizer(
+            self.transport,
+            origin,
+            domain,
+            path,
+            lambda: find_credential(domain, path, self._timeouts),
+        )
+        self._origin = origin
+        return origin
+
+    # Failing.
+
+    def _fail(self, response: Response, what: str, target: str) -> None:
+        body = response.read(self._timeouts.error_bytes, "error")
+        self._raise_if_transient(response, body)
+        status = response.status
+        reference = self.reference
+        if status in (401, 403):
+            assert self._authorizer is not None
+            raise self._authorizer.refusal()
+        if status == 404 and what == "manifest":
+            name = f"{reference.domain}/{reference.path}"
+            if not body.strip().startswith(b"{"):
+                raise self._no_registry("it knows nothing of /v2/")
+            raise NotFound(f"manifest for {reference.familiar} not found", self._hint(name))
+        if status == 404:
+            raise NotFound(
+                f"layer {target}: the manifest names it, but the registry does not have it",
+                "push the image again",
+            )
+        raise Unavailable(
+            f"registry {reference.domain}: answers {_named(status)} for {what} {target}"
+            f"{_words(body)}"
+        )
+
+    def _raise_if_transient(self, response: Response, body: bytes) -> None:
+        status = response.status
+        if status not in TRANSIENT_STATUSES:
+            return
+        after = parse_retry_after(response.headers.get("Retry-After"))
+        domain = self.reference.domain
+        if status == 429:
+            later = f", try again in {after:.0f} seconds" if after else ""
+            error = Unavailable(
+                f"registry {domain}: too many requests{later}{_words(body)}",
+                f"pydock login {domain} raises the limit on many registries",
+            )
+        else:
+            error = Unavailable(f"registry {domain}: answers {_named(status)}{_words(body)}")
+        raise Transient(error, after)
+
+    def _hint(self, name: str) -> str:
+        """The next step when a tag is not there."""
+        tag = self.reference.tag or ""
+        tags = self.find_tags() if tag and not self.reference.digest else []
+        near = difflib.get_close_matches(tag, tags, n=3, cutoff=0.5) or tags[:3]
+        if near:
+            return f"it has {', '.join(near)}"
+        return f"check the name; if {name} is private: pydock login {self.reference.domain}"
+
+    def _no_registry(self, reason: str) -> EngineError:
+        return Unavailable(
+            f"{self.reference.domain} is not a registry: {reason}", "check the registry's name"
+        )
+
+
+class Blob:
+    """A blob on its way: `offset` says where in it the first byte of `response` stands."""
+
+    def __init__(self, response: Response, offset: int) -> None:
+        self.response = response
+        self.offset = offset
+
+    def __enter__(self) -> Blob:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.response.close()
+
+
+def _starts_at(response: Response, offset: int, size_bytes: int) -> bool:
+    """False for an answer to a Range request that must not be believed."""
+    if response.status == 416:
+        return False
+    if response.status != 206:
+        return True
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+    if not match or (int(match[1]), int(match[2])) != (offset, size_bytes - 1):
+        return False
+    return match[3] in ("*", str(size_bytes))
+
+
+def _media_type(response: Response) -> str:
+    return str(response.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
+
+
+def _digest_like(data: bytes, wanted: str) -> Digest:
+    """The digest of `data`, by the algorithm that `wanted` names."""
+    if wanted.startswith("sha512:"):
+        return Digest(f"sha512:{hashlib.sha512(data).hexdigest()}")
+    return sha256_of(data)
+
+
+def _named(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _words(body: bytes) -> str:
+    """What the registry says of it, quoted."""
+    try:
+        errors = json.loads(body)["errors"]
+        text = "; ".join(f"{error.get('code')}: {error.get('message')}" for error in errors)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        text = body.decode("utf-8", "replace")
+    return f": {quote_foreign(text)}" if text.strip() else ""
