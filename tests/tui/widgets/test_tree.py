@@ -79,13 +79,23 @@ async def test_opening_and_closing_keeps_what_is_inside() -> None:
         widget.move(1)
         widget.toggle()
         assert len(widget._rows) == 7
-        widget.sideways(-1)
-        widget.sideways(-1)
-        assert FILES.path(widget.node) == "app"
+        widget.seek(find(FILES, "app"))
         widget.toggle()
         assert len(widget._rows) == 3
         widget.toggle()
-        assert len(widget._rows) == 5
+        assert len(widget._rows) == 7
+
+
+async def test_left_closes_then_goes_to_the_parent() -> None:
+    widget = TreeView()
+    async with Stage(widget).run_test(size=(60, 12)):
+        widget.put(FILES)
+        widget.expand_all()
+        widget.seek(find(FILES, "app/node"))
+        widget.sideways(-1)
+        assert len(widget._rows) == 6
+        widget.sideways(-1)
+        assert FILES.path(widget.node) == "app"
 
 
 async def test_right_opens_then_steps_in() -> None:
