@@ -1,0 +1,12 @@
+"""The script that a monitor is started with: a `-I -S` interpreter knows no path but the library's.
+
+Scripts are never cached as .pyc, so everything else stands in `main`.
+"""
+
+import sys
+
+sys.path.insert(0, __file__.rsplit("/", 3)[0])
+
+from engine.monitor.main import main
+
+main()

@@ -1,0 +1,46 @@
+"""What is said on a monitor's control socket.
+
+SOCK_SEQPACKET: one message a packet, a marshalled tuple whose first item is its kind. Fields are
+only ever added, at the end: a monitor outlives upgrades and must understand newer clients.
+
+client → monitor
+    (HELLO, version, ATTACH, stdin, replay)         watch the container's own process
+    (HELLO, version, EXEC, process, stdin)          run another one (runtime.exec.make_process)
+    (IN, bytes) (EOF,) (RESIZE, rows, columns) (SIGNAL, number)
+    (DONE,)                                         the client has cleaned up, on CLEAN
+monitor → client
+    (HELLO, version, tty)
+    (OUT, 1 or 2, bytes)
+    (EXIT, code, clean)                             with `clean` the monitor waits for DONE
+    (FAILED, fields)                                runtime.failure.explain takes them
+"""
+
+import marshal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+VERSION = 1
+HELLO, ATTACH, EXEC, IN, EOF, RESIZE, SIGNAL, DONE, OUT, EXIT, FAILED = (
+    "hello", "attach", "exec", "in", "eof", "resize", "signal", "done", "out", "exit", "failed",
+)  # fmt: skip
+
+CHUNK_BYTES = 1 << 15  # of data in one message; a packet must fit the socket's buffer
+PACKET_BYTES = 1 << 17
+
+
+def encode(*message: "Any") -> bytes:
+    """The packet for a message."""
+    return marshal.dumps(message)
+
+
+def decode(packet: bytes) -> "tuple[Any, ...]":
+    """The message in a packet. Raises ValueError on anything else."""
+    try:
+        message = marshal.loads(packet)
+    except (EOFError, TypeError) as error:
+        raise ValueError(f"control message: {error}") from error
+    if not isinstance(message, tuple) or not message or not isinstance(message[0], str):
+        raise ValueError("control message: expected a tuple")
+    return message
