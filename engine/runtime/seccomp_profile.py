@@ -50,6 +50,8 @@ _FLAGS = {  # linux/seccomp.h, SECCOMP_FILTER_FLAG_*; a single thread needs no T
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
 }
 
+_MAXIMUM_BYTES = 4096 * 8  # linux/bpf_common.h, BPF_MAXINSNS
+
 # index, operator, value, second value
 Condition = tuple[int, str, int, int]
 # What happens to one system call: the rules in order, each its conditions and its return value.
@@ -141,7 +143,10 @@ def compile_profile(seccomp: dict[str, Any], machine: str) -> bytes:
         block = assembler.load(_NUMBER, block)
         entry = assembler.jump(_JEQ, audit, block, entry)
     assembler.load(_ARCHITECTURE, entry)
-    return assembler.program()
+    program = assembler.program()
+    if len(program) > _MAXIMUM_BYTES:
+        raise InvalidInput("seccomp: the profile needs more than the kernel's 4096 instructions")
+    return program
 
 
 def rules_of(seccomp: dict[str, Any], architecture: str) -> dict[int, Rules]:

@@ -20,8 +20,8 @@ def resolve(root: int, user: str) -> tuple[int, int, list[int], bytes]:
     was not found, ERANGE for ids that Linux does not have.
     """
     name, _, group = user.partition(":")
-    passwd = _entries(root, b"etc/passwd", 7)
-    entry = _find(passwd, name or "0", 2)
+    name = name or "0"
+    entry = _find(_entries(root, b"etc/passwd", 7), name, 2)
     if entry is not None:
         uid, gid, home = _number(entry[2]), _number(entry[3]), entry[5]
     elif name.isdecimal():
