@@ -1,6 +1,7 @@
 """The console: wiring only. What it shows is in `panes`, `widgets` and `dialogs`."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Iterable
 from typing import Any, ClassVar, TypeVar
 
@@ -331,7 +332,7 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
 
     def set_theme(self, name: str) -> None:
         """Everything in the colours of the theme `name`."""
-        self.use_theme(theme.load(name, {}))
+        self.use_theme(theme.load(name, os.environ))
         for widget in self.screen.walk_children(Drawn):
             widget.forget()
         self.refresh(layout=True)

@@ -22,6 +22,7 @@ COALESCE_SECONDS = 0.1
 RESYNC_SECONDS = 15.0
 HOST_SECONDS = 5.0
 STATS_SECONDS = 1.0
+LATELY_NS = 3600 * 10**9  # how far back at the start: what happened lately
 RETRY_SECONDS = 2.0
 KINDS = ("containers", "images", "networks", "volumes")
 # What an event of a kind may have changed; a container's end changes its network's members too.
@@ -102,8 +103,8 @@ class Feed:
             self.touch(*missed)
 
     async def _events(self) -> None:
-        # An hour back: enough to say what happened lately.
-        since = time.time_ns() - 3600 * 10**9
+        known = self.store.events
+        since = known[-1].time_ns + 1 if known else time.time_ns() - LATELY_NS
         async with stream(self.engine.system.events, since_ns=since) as events:
             self.touch(*KINDS)
             async for event in events:

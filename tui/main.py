@@ -47,6 +47,8 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    # Textual reads it when it is imported: how long an ESC may be the start of a key.
+    os.environ.setdefault("ESCDELAY", "50" if os.environ.get("SSH_CONNECTION") else "25")
     # Imports wait until the command line is understood: --help is 20 ms instead of 300.
     from tui import terminal, theme
 
@@ -76,8 +78,6 @@ def run(app: "ConsoleApp") -> int:
     import signal
 
     from tui import terminal
-
-    os.environ.setdefault("ESCDELAY", "25")
 
     def leave(code: int) -> None:
         # Also from the watching thread.

@@ -132,6 +132,8 @@ class ListTable(Movable):
         else:
             last = len(known)
             self.rows = sorted(rows, key=lambda row: known.get(row.key, last))
+            if not same:
+                self.set_timer(QUIET_SECONDS, self._order_again)
         self.marks &= {row.key for row in self.rows}
         self._settle()
 
@@ -141,6 +143,13 @@ class ListTable(Movable):
         self.rows = self._in_order(self.rows)
         self._sorted_at = time.monotonic()
         self._settle()
+
+    def _order_again(self) -> None:
+        """New rows to their place, once nobody types."""
+        if time.monotonic() - self._moved_at < QUIET_SECONDS:
+            self.set_timer(QUIET_SECONDS, self._order_again)
+        else:
+            self.order_by(self._sort, self._descending)
 
     def _in_order(self, rows: list[Row]) -> list[Row]:
         sort = self._sort
