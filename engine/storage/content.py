@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -50,13 +51,16 @@ class Content:
     def find(self, digest: Digest) -> int | None:
         """The size of a blob that is here, row and file; else None."""
         row = self._database.first("SELECT size_bytes FROM blob WHERE digest=?", (digest,))
-        if row is None:
+        if row is None or not self.has_file(digest, row[0]):
             return None
+        return int(row[0])
+
+    def has_file(self, digest: Digest, size_bytes: int) -> bool:
+        """Whether a file of that size is where the blob belongs, row or not."""
         try:
-            size = os.stat(self._home.blob_path(digest)).st_size
+            return os.stat(self._home.blob_path(digest)).st_size == size_bytes
         except FileNotFoundError:
-            return None
-        return size if size == row[0] else None
+            return False
 
     def open(self, digest: Digest) -> int:
         """A descriptor for reading. Raises NotFound."""
@@ -78,18 +82,21 @@ class Content:
         """The digest of `data`, which is a file in blobs/ now; the publishing transaction makes
         its row."""
         digest = sha256_of(data)
-        path = self._home.blob_path(digest)
-        if not os.path.exists(path):
-            temporary = f"{self._home.root}/ingest/{secrets.token_hex(8)}"
-            try:
-                with open(temporary, "xb") as file:
-                    file.write(data)
-                os.rename(temporary, path)
-            except OSError as error:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(temporary)
-                raise disk_full(path, len(data), error) from error
+        place = f"{self._home.root}/ingest/{secrets.token_hex(8)}"
+        try:
+            with open(place, "xb") as file:
+                file.write(data)
+        except OSError as error:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(place)
+            raise disk_full(place, len(data), error) from error
+        self.adopt(place, digest)
         return digest
+
+    def adopt(self, path: str, digest: Digest) -> None:
+        """The file at `path`, whose digest the caller has computed, is in blobs/ now; the
+        publishing transaction makes its row. One that is there already is replaced by its like."""
+        os.rename(path, self._home.blob_path(digest))
 
     def ingest(
         self,
@@ -104,48 +111,96 @@ class Content:
         While another process has that right, this waits (`on_wait` hears how far that one is),
         then looks again: it may have finished, failed, or died and left a part.
         """
-        path = f"{self._home.root}/ingest/{digest.partition(':')[2]}"
-        final = self._home.blob_path(digest)
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        place = self._ingest_path(digest)
+        while (lock := _try_lock(place)) is None:
+            if on_wait is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    on_wait(os.stat(place).st_size)
+            if cancel is None:
+                time.sleep(_WAIT_SECONDS)
+            elif cancel.wait(_WAIT_SECONDS):
+                raise Cancelled(f"blob {digest}: cancelled")
         try:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if on_wait is not None:
-                        with contextlib.suppress(FileNotFoundError):
-                            on_wait(os.stat(path).st_size)
-                    if cancel is not None and cancel.wait(_WAIT_SECONDS):
-                        raise Cancelled(f"blob {digest}: cancelled") from None
-                    if cancel is None:
-                        fcntl.flock(lock, fcntl.LOCK_EX)
-                        break
-            if self.find(digest) is not None or _is_whole(final, digest, size_bytes):
-                os.close(lock)
+            final = self._home.blob_path(digest)
+            if _is_whole(final, digest, size_bytes, trusted=self.find(digest) is not None):
+                _unlock(place, lock)
                 return None
-            return Ingest(path, final, lock, digest, size_bytes)
+            return Ingest(place, final, lock, digest, size_bytes)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.close(lock)
             raise
 
+    def _ingest_path(self, digest: Digest) -> str:
+        return f"{self._home.root}/ingest/{digest.partition(':')[2]}"
 
-def _is_whole(path: str, digest: Digest, size_bytes: int) -> bool:
-    """A blob without a row: somebody died between the rename and the transaction, or is on the
-    way there. It counts when its bytes are right."""
+
+def _try_lock(place: str) -> int | None:
+    """The lock on the ingest at `place` (flock(2): it dies with its process), or None while
+    another has it. Whoever is done removes the lock's file, so it may be a dead one that we got."""
+    while True:
+        lock = os.open(f"{place}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock).st_nlink:
+                return lock
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
+
+
+def _unlock(place: str, lock: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{place}.lock")
+    os.close(lock)
+
+
+def _is_whole(path: str, digest: Digest, size_bytes: int, *, trusted: bool) -> bool:
+    """Whether the blob is here; if so, it is young again, which keeps the sweep away from it.
+
+    One without a row is not `trusted`: somebody died between the rename and the transaction, or is
+    on the way there. It counts when its bytes are right. Raises Corrupt when `size_bytes` is not
+    the size of what has that digest.
+    """
     try:
         with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size == size_bytes:
+            if not trusted:
                 algorithm = digest.partition(":")[0]
                 found = hashlib.file_digest(file, algorithm).hexdigest()
-                if digest == f"{algorithm}:{found}":
-                    return True
+                if digest != f"{algorithm}:{found}":
+                    return False
+            size = os.fstat(file.fileno()).st_size
+            if size != size_bytes:
+                raise Corrupt(
+                    f"blob {digest}: expected {size_bytes} bytes, it has {size}",
+                    "the image's manifest is broken: push it again",
+                )
+            os.utime(file.fileno())
+            return True
     except FileNotFoundError:
         return False
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    return False
+
+
+def drop_old_ingests(home: Home, before_seconds: float) -> None:
+    """Partial files that nobody has touched since then (time.time()) are gone."""
+    old: list[str] = []
+    with os.scandir(f"{home.root}/ingest") as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                if entry.stat(follow_symlinks=False).st_mtime < before_seconds:
+                    old.append(entry.path)
+    for path in old:
+        place = path.removesuffix(".lock")
+        lock = _try_lock(place)
+        if lock is not None:
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(place).st_mtime < before_seconds:
+                    os.unlink(place)
+            _unlock(place, lock)
 
 
 def check_digest(digest: Digest, data: bytes) -> None:
@@ -189,10 +244,10 @@ class Ingest:
                 "pull again; a proxy may have altered it",
             )
         view = memoryview(data)
-        self._hash.update(view)
         try:
             while view:
                 written = os.pwrite(self.descriptor, view, self.offset)
+                self._hash.update(view[:written])
                 self.offset += written
                 view = view[written:]
         except OSError as error:
@@ -209,7 +264,7 @@ class Ingest:
         found = f"{self._algorithm}:{self._hash.hexdigest()}"
         if self.offset != self._size_bytes or found != self._digest:
             os.unlink(self._path)
-            self.close()
+            self._end()
             problem = (
                 f"expected {self._size_bytes} bytes, got {self.offset}"
                 if self.offset != self._size_bytes
@@ -219,15 +274,20 @@ class Ingest:
                 f"blob {self._digest}: {problem}", "pull again; a proxy may have altered it"
             )
         os.rename(self._path, self._final)
-        self.close()
+        self._end()
 
     def close(self) -> None:
         """Give up the right to write; harmless when done before."""
-        if self.descriptor < 0:
-            return
-        os.close(self.descriptor)
-        self.descriptor = -1
-        os.close(self._lock)
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+            os.close(self._lock)
+
+    def _end(self) -> None:
+        """Nothing is left to resume."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self._path}.lock")
+        self.close()
 
     def _rehash(self) -> None:
         size = os.fstat(self.descriptor).st_size

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.errors import Conflict, InvalidInput, NotFound, Unsupported
 from engine.oci.config import ImageDocument, parse_config
@@ -52,6 +52,14 @@ class ImageRow(NamedTuple):
     layers: int
 
 
+class Unlinked(NamedTuple):
+    """What `remove` took out of the rows."""
+
+    names: tuple[str, ...]  # full forms
+    image: ImageID | None  # None while it still has a name or a container
+    blobs: frozenset[str]  # digests that it led to, and perhaps others still do
+
+
 class ListedImage(NamedTuple):
     """A row of a list: what other images do not share is in `unique_bytes`."""
 
@@ -74,6 +82,15 @@ _LAYERS_OF = """
         FROM walk JOIN chain ON chain.chain_id = walk.parent
     )
 """
+# The layers of one image, given its chain.
+_CHAIN = """
+    WITH RECURSIVE walk(chain_id, layer, parent, depth) AS (
+        SELECT chain_id, layer, parent, depth FROM chain WHERE chain_id=?
+        UNION ALL
+        SELECT chain.chain_id, chain.layer, chain.parent, chain.depth
+        FROM walk JOIN chain ON chain.chain_id = walk.parent
+    )
+"""
 
 
 class ImageStore:
@@ -85,39 +102,52 @@ class ImageStore:
 
     def record(self, cursor: sqlite3.Cursor, image: NewImage, chain_id: ChainID | None) -> None:
         """Part of the publishing transaction: its blobs, itself, and its name, which leaves
-        whatever image had it. The layers' and chains' rows are there already."""
+        whatever image had it. The layers' and chains' rows are there already.
+
+        A layer that was here before in another compression came without its blob, which gets no
+        row then. Raises Conflict when a document's blob has gone.
+        """
         now = time.time_ns()
+        blobs = [each for each in image.blobs if self._content.has_file(each[0], each[1])]
+        here = {digest for digest, _, _ in blobs}
+        for digest in (image.id, image.manifest, *filter(None, [image.index_digest])):
+            if digest not in here:
+                raise Conflict(
+                    f"blob {digest}: it went away while the image came in", "pull it again"
+                )
         cursor.executemany(
-            "INSERT OR IGNORE INTO blob VALUES(?,?,?,?)",
-            [(digest, size, media_type, now) for digest, size, media_type in image.blobs],
+            "INSERT INTO blob VALUES(?,?,?,?) ON CONFLICT(digest) DO UPDATE "
+            "SET size_bytes=excluded.size_bytes",
+            [(digest, size, media_type, now) for digest, size, media_type in blobs],
         )
         if image.origin is not None:
             host, repository = image.origin
             cursor.executemany(
                 "INSERT OR IGNORE INTO origin VALUES(?,?,?)",
-                [(digest, host, repository) for digest, _, _ in image.blobs],
+                [(digest, host, repository) for digest, _, _ in blobs],
             )
-        size_bytes = sum(
-            cursor.execute(
-                "SELECT coalesce(max(raw_bytes), 0) FROM layer WHERE diff_id=?", (diff_id,)
-            ).fetchone()[0]
-            for _, diff_id, _ in image.layers
-        )
+        (size_bytes,) = cursor.execute(
+            _CHAIN + "SELECT coalesce(sum(layer.raw_bytes), 0) FROM walk "
+            "JOIN layer ON layer.id = walk.layer",
+            (chain_id,),
+        ).fetchone()
         cursor.execute(
             f"INSERT INTO image({_COLUMNS}) VALUES(?,?,?,?,?,?,?,?,?,?,?) "
             "ON CONFLICT(id) DO UPDATE SET manifest=excluded.manifest, "
             "index_digest=excluded.index_digest",
             (
-                image.id, image.manifest, image.index_digest, chain_id, image.os, image.architecture,
-                image.variant, image.created_ns, size_bytes, -1, len(image.layers),
+                image.id, image.manifest, image.index_digest, chain_id, image.os,
+                image.architecture, image.variant, image.created_ns, size_bytes, -1,
+                len(image.layers),
             ),
         )  # fmt: skip
         cursor.executemany(
             "INSERT OR IGNORE INTO image_blob VALUES(?,?)",
-            [(image.id, digest) for digest, _, _ in image.blobs],
+            [(image.id, digest) for digest in sorted(here)],
         )
         if image.reference is not None:
-            self._point(cursor, image.reference, image.id, image.index_digest or image.manifest)
+            target = image.index_digest or image.manifest
+            self._point(cursor, image.reference, image.id, target)
 
     def _point(self, cursor: sqlite3.Cursor, name: str, image: ImageID, target: str) -> None:
         cursor.execute(
@@ -139,9 +169,16 @@ class ImageStore:
         row = self._by_name(ref)
         if row is None and _HEX.fullmatch(ref):
             row = self._by_id(ref.removeprefix("sha256:"))
-        if row is None:
-            parse_reference_or_id(ref)
+        if row is None and not _HEX.fullmatch(ref):
+            parse_reference(ref)  # what cannot be a name at all is told so
         return row
+
+    def _stored_name(self, ref: str) -> str | None:
+        """The full form under which `ref` would be stored; None when it is no name."""
+        try:
+            return parse_reference(ref).full
+        except (InvalidInput, Unsupported):
+            return None
 
     def _by_name(self, ref: str) -> ImageRow | None:
         try:
@@ -154,17 +191,24 @@ class ImageStore:
             (reference.full,),
         )
         if found is None and reference.digest:
-            # name@digest: any name of that repository whose target is the digest.
+            # name@digest: came from that repository, or has a name in it.
+            repository = f"{reference.domain}/{reference.path}"
             found = self._database.first(
-                f"SELECT {_prefixed()} FROM image WHERE manifest=? OR index_digest=?",
-                (reference.digest, reference.digest),
+                f"""
+                SELECT {_prefixed()} FROM image
+                WHERE (manifest=?1 OR index_digest=?1) AND (
+                    EXISTS(SELECT 1 FROM origin WHERE digest=?1 AND host=?2 AND repository=?3)
+                    OR EXISTS(SELECT 1 FROM reference WHERE reference.image=image.id
+                              AND name BETWEEN ?4 || ':' AND ?4 || ':~'))
+                """,
+                (reference.digest, reference.domain, reference.path, repository),
             )
         return _row(found) if found else None
 
     def _by_id(self, prefix: str) -> ImageRow | None:
         found = self._database.query(
-            f"SELECT {_COLUMNS} FROM image WHERE id >= ? AND id < ? LIMIT 2",
-            (f"sha256:{prefix}", f"sha256:{prefix}g"),
+            f"SELECT {_COLUMNS} FROM image WHERE id >= ?1 AND id < ?1 || 'g' LIMIT 2",
+            (f"sha256:{prefix}",),
         )
         if len(found) > 1:
             raise Conflict(f"image id {prefix}: more than one image begins so", "give more digits")
@@ -177,9 +221,6 @@ class ImageStore:
 
     def list_(self) -> list[ListedImage]:
         """All images, newest first."""
-        names: dict[str, list[str]] = {}
-        for name, image in self._database.query("SELECT name, image FROM reference ORDER BY name"):
-            names.setdefault(image, []).append(name)
         unique = dict(
             self._database.query(
                 _LAYERS_OF
@@ -194,11 +235,18 @@ class ImageStore:
                 """
             )
         )
+        rows: dict[str, ImageRow] = {}
+        names: dict[str, list[str]] = {}
+        for *columns, name in self._database.query(
+            f"SELECT {_prefixed()}, reference.name FROM image "
+            "LEFT JOIN reference ON reference.image = image.id "
+            "ORDER BY image.created_ns DESC, image.id, reference.name"
+        ):
+            rows.setdefault(columns[0], _row(columns))
+            names.setdefault(columns[0], []).extend([name] if name else [])
         return [
-            ListedImage(_row(found), tuple(names.get(found[0], ())), unique.get(found[0], 0))
-            for found in self._database.query(
-                f"SELECT {_COLUMNS} FROM image ORDER BY created_ns DESC, id"
-            )
+            ListedImage(row, tuple(names[image]), unique.get(image, 0))
+            for image, row in rows.items()
         ]
 
     def count(self) -> int:
@@ -224,13 +272,8 @@ class ImageStore:
     def layers_of(self, image: ImageRow) -> list[tuple[str, DiffID, Digest, int]]:
         """Its layers' id, diff_id, blob and raw bytes, bottom first."""
         return self._database.query(
-            """
-            WITH RECURSIVE walk(chain_id, layer, parent, depth) AS (
-                SELECT chain_id, layer, parent, depth FROM chain WHERE chain_id=?
-                UNION ALL
-                SELECT chain.chain_id, chain.layer, chain.parent, chain.depth
-                FROM walk JOIN chain ON chain.chain_id = walk.parent
-            )
+            _CHAIN
+            + """
             SELECT layer.id, layer.diff_id, layer.blob, layer.raw_bytes
             FROM walk JOIN layer ON layer.id = walk.layer ORDER BY walk.depth
             """,
@@ -285,27 +328,75 @@ class ImageStore:
             cursor.execute("DELETE FROM reference WHERE name=?", (name,))
             return cursor.rowcount > 0
 
-    def forget(self, image: ImageID) -> None:
-        """The image's row and names are gone; what it alone kept alive is garbage now. Raises
-        Conflict when a container appeared that uses it."""
-        try:
-            with self._database.transaction() as cursor:
-                cursor.execute("DELETE FROM image WHERE id=?", (image,))
-        except sqlite3.IntegrityError as error:
+    def remove(self, ref: str, *, force: bool) -> Unlinked:
+        """The rows' part of `rmi` (all of it: gc.remove_image), by docker's rules: a name goes, the
+        image with its last name, and an image named by its id with its only one.
+
+        Raises NotFound; Conflict when containers use the image, or an id has several names.
+        `force` takes all names, and leaves an image that stopped containers use without one.
+        """
+        image = self.get(ref).id
+        name = self._stored_name(ref)
+        with self._database.transaction(publish=True) as cursor:
+            names = _column(cursor, "SELECT name FROM reference WHERE image=? ORDER BY name", image)
+            going = [name] if name in names else names
+            is_last = going == names
+            users = cursor.execute(
+                "SELECT name, state FROM container WHERE image_id=? ORDER BY name", (image,)
+            ).fetchall()
+            if is_last:
+                self._check_removable(ref, image, name, names, users, force)
+            cursor.executemany("DELETE FROM reference WHERE name=?", [(each,) for each in going])
+            if not is_last or users:
+                return Unlinked(tuple(going), None, frozenset())
+            blobs = _column(cursor, "SELECT digest FROM image_blob WHERE image=?", image)
+            cursor.execute("DELETE FROM image WHERE id=?", (image,))
+            return Unlinked(tuple(going), image, frozenset(blobs))
+
+    def _check_removable(
+        self,
+        ref: str,
+        image: ImageID,
+        name: str | None,
+        names: list[str],
+        users: list[tuple[str, str]],
+        force: bool,
+    ) -> None:
+        short = image.partition(":")[2][:12]
+        busy = ", ".join(user for user, state in users if state in ("running", "paused"))
+        if name in names:
+            if users and not force:
+                raise Conflict(
+                    f'conflict: unable to remove repository reference "{ref}" (must force): '
+                    f"container {', '.join(user for user, _ in users)} is using its image {short}",
+                    "remove the container first, or use --force to remove the name only",
+                )
+        elif busy:
             raise Conflict(
-                f"image {image[7:19]}: a container uses it", "remove the container first"
-            ) from error
+                f"conflict: unable to delete {short} (cannot be forced): image is being used by "
+                f"running container {busy}",
+                "stop and remove the container first",
+            )
+        elif not force and (users or len(names) > 1):
+            reason = (
+                f"image is being used by stopped container {', '.join(user for user, _ in users)}"
+                if users
+                else "image is referenced by several names: "
+                + ", ".join(parse_reference(each).familiar for each in names)
+            )
+            raise Conflict(
+                f"conflict: unable to delete {short} (must be forced): {reason}",
+                "remove the container first" if users else "remove the names, or use --force",
+            )
 
 
-def parse_reference_or_id(ref: str) -> None:
-    """Raises InvalidInput when `ref` can be neither a name nor an id."""
-    if not _HEX.fullmatch(ref):
-        parse_reference(ref)
+def _column(cursor: sqlite3.Cursor, text: str, value: str) -> list[str]:
+    return [str(found) for (found,) in cursor.execute(text, (value,))]
 
 
 def _prefixed() -> str:
     return ", ".join(f"image.{column}" for column in _COLUMNS.split(", "))
 
 
-def _row(found: tuple[object, ...]) -> ImageRow:
-    return ImageRow(*found)  # type: ignore[arg-type]
+def _row(found: Sequence[Any]) -> ImageRow:
+    return ImageRow(*found)

@@ -99,10 +99,6 @@ MIGRATIONS = (
         auto_remove INTEGER NOT NULL
     ) WITHOUT ROWID;
     CREATE INDEX container_image ON container(image_id);
-    CREATE TABLE snapshot(
-        container_id TEXT PRIMARY KEY REFERENCES container ON DELETE CASCADE,
-        chain_id TEXT REFERENCES chain
-    ) WITHOUT ROWID;
 
     CREATE TABLE network(
         id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, driver TEXT NOT NULL,
@@ -146,58 +142,75 @@ class Database:
 
     def __init__(self, home: Home) -> None:
         """The schema is the newest when this returns. Raises Conflict when a newer program wrote
-        the file, Corrupt when it is not a database."""
+        the file, Corrupt when it is not a database, Unavailable when it cannot be opened."""
         self.path = f"{home.root}/db.sqlite"
         self._lock_path = f"{home.root}/lock/migrate"
         self._local = threading.local()
-        self._open: list[sqlite3.Connection] = []
+        self._open: list[tuple[threading.Thread, sqlite3.Connection]] = []
         self._lock = threading.Lock()
         try:
             self._migrate()
-        except sqlite3.DatabaseError as error:
+        except BaseException as error:
             self.close()
-            raise Corrupt(f"database {self.path}: {error}", "pydock fsck") from error
+            if isinstance(error, sqlite3.Error):
+                raise self._explained(error) from error
+            raise
 
     def query(self, text: str, values: Sequence[Any] = ()) -> list[Any]:
-        """All rows of a SELECT."""
-        return self._connection("NORMAL").execute(text, values).fetchall()
+        """All rows of a SELECT. Raises Unavailable, Corrupt, as every call does."""
+        try:
+            return self._connection("NORMAL").execute(text, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
 
     def first(self, text: str, values: Sequence[Any] = ()) -> Any:
         """The first row of a SELECT, or None."""
-        return self._connection("NORMAL").execute(text, values).fetchone()
+        rows = self.query(text, values)
+        return rows[0] if rows else None
 
     @contextlib.contextmanager
     def transaction(self, *, publish: bool = False) -> Iterator[sqlite3.Cursor]:
         """A write transaction: committed on leaving, undone by an exception.
 
         With `publish` it is on the disk when this returns (`synchronous=FULL`); otherwise a power
-        cut may undo the last ones, in order.
+        cut may undo the last ones, in order. What a constraint refuses stays an IntegrityError.
         """
-        connection = self._connection("FULL" if publish else "NORMAL")
-        cursor = connection.cursor()
         try:
+            connection = self._connection("FULL" if publish else "NORMAL")
+            cursor = connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            raise Unavailable(
-                f"database {self.path}: {error}", "another pydock has held it for long; try again"
-            ) from error
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
         try:
             yield cursor
-        except BaseException:
-            connection.rollback()
-            raise
-        try:
             connection.commit()
-        except sqlite3.OperationalError as error:
-            connection.rollback()
-            raise Unavailable(f"database {self.path}: {error}", "free some disk space") from error
+        except BaseException as error:
+            if connection.in_transaction:  # SQLite itself rolls back when the disk is full
+                connection.rollback()
+            if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+                raise self._explained(error) from error
+            raise
 
     def close(self) -> None:
         """Every thread's connection is closed; the object is of no use any more."""
         with self._lock:
             connections, self._open = self._open, []
-        for connection in connections:
+        for _, connection in connections:
             connection.close()
+
+    def _explained(self, error: sqlite3.Error) -> Exception:
+        """The kind of failure that a person can act on; faults of ours stay what they are."""
+        message = f"database {self.path}: {error}"
+        if isinstance(error, sqlite3.OperationalError):
+            if "locked" in str(error):
+                hint = f"another pydock has held it for {BUSY_SECONDS:.0f} s; try again"
+            else:
+                hint = "see that the disk is writable and has some space"
+            return Unavailable(message, hint)
+        if isinstance(error, sqlite3.ProgrammingError):
+            closed = "closed" in str(error)
+            return Unavailable(message, "the engine was closed meanwhile") if closed else error
+        return Corrupt(message, "restore it from a copy, or choose another --root")
 
     def _connection(self, synchronous: str) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, synchronous, None)
@@ -210,32 +223,41 @@ class Database:
             connection.execute(f"PRAGMA synchronous={synchronous}")
             setattr(self._local, synchronous, connection)
             with self._lock:
-                self._open.append(connection)
+                self._forget_ended_threads()
+                self._open.append((threading.current_thread(), connection))
         return connection
 
+    def _forget_ended_threads(self) -> None:
+        """A console lives for days and starts a thread for each stream."""
+        ended = [(thread, each) for thread, each in self._open if not thread.is_alive()]
+        self._open = [(thread, each) for thread, each in self._open if thread.is_alive()]
+        for _, connection in ended:
+            connection.close()
+
     def _migrate(self) -> None:
-        version = self._version() if os.path.exists(self.path) else 0
+        if os.path.exists(self.path) and self._version() == len(MIGRATIONS):
+            return
+        with locked(self._lock_path):
+            connection = self._connection("FULL")
+            connection.execute("PRAGMA journal_mode=WAL")
+            version = self._version()  # another process may have been faster
+            if 0 < version < len(MIGRATIONS):
+                with contextlib.closing(sqlite3.connect(f"{self.path}.{version}")) as copy:
+                    connection.backup(copy)
+            if version < len(MIGRATIONS):
+                with self.transaction(publish=True) as cursor:
+                    for script in MIGRATIONS[version:]:
+                        for statement in script.split(";"):
+                            cursor.execute(statement)
+                    cursor.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+
+    def _version(self) -> int:
+        """The schema that the file has. Raises Conflict when it is newer than this program."""
+        (version,) = self.first("PRAGMA user_version")
         if version > len(MIGRATIONS):
             raise Conflict(
                 f"database {self.path}: written by a newer pydock (schema {version}, this one "
                 f"knows {len(MIGRATIONS)})",
                 "upgrade pydock",
             )
-        if version == len(MIGRATIONS):
-            return
-        with locked(self._lock_path):
-            connection = self._connection("FULL")
-            connection.execute("PRAGMA journal_mode=WAL")
-            version = self._version()
-            if 0 < version < len(MIGRATIONS):
-                with contextlib.closing(sqlite3.connect(f"{self.path}.{version}")) as copy:
-                    connection.backup(copy)
-            with self.transaction(publish=True) as cursor:
-                for script in MIGRATIONS[version:]:
-                    for statement in script.split(";"):
-                        cursor.execute(statement)
-                cursor.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
-
-    def _version(self) -> int:
-        (version,) = self.first("PRAGMA user_version")
         return int(version)

@@ -1,0 +1,253 @@
+"""What nothing leads to goes: rows in one transaction, then their bytes, by way of the trash.
+
+Roots are images, containers, and what a live lease keeps. Rows go first and durably, so that a
+power cut leaves garbage at worst, never a row without bytes; `lock/gc.pending` tells the next start
+that somebody was killed in between. Bytes leave their place under the database's write lock, so
+nobody can record what is just going, and are removed from the trash outside of every lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from engine.model.image import Removed
+from engine.oci.digest import ChainID
+from engine.oci.reference import parse_reference
+from engine.storage import content, leases
+from engine.storage.trash import discard, remove_tree
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from engine.home import Home
+    from engine.storage.image_store import ImageStore
+    from engine.storage.metadata import Database
+
+GRACE_SECONDS = 600  # of bytes that no row names: somebody may be about to
+INGEST_SECONDS = 7 * 86400  # how long a partial download waits for somebody to go on
+_WAIT_SECONDS = 10.0
+
+_LIVE_CHAINS = """
+    WITH RECURSIVE live(chain_id) AS (
+        SELECT chain_id FROM image WHERE chain_id IS NOT NULL
+        UNION SELECT chain_id FROM container WHERE chain_id IS NOT NULL
+        UNION SELECT chain.parent FROM chain JOIN live USING(chain_id)
+        WHERE chain.parent IS NOT NULL
+    )
+"""
+
+
+class Swept(NamedTuple):
+    """What a sweep took away."""
+
+    chains: tuple[ChainID, ...]
+    freed_bytes: int
+
+
+def remove_image(
+    home: Home, database: Database, images: ImageStore, ref: str, *, force: bool = False
+) -> Removed:
+    """`rmi`: the name, and with the last name the image and all that it alone had.
+
+    Raises NotFound, Conflict (containers use it; an id with several names).
+    """
+    _write_marker(home)
+    unlinked = images.remove(ref, force=force)
+    untagged = tuple(parse_reference(name).familiar for name in unlinked.names)
+    if unlinked.image is None:
+        return Removed(untagged, (), 0)
+    swept = sweep(home, database, unlinked.blobs)
+    return Removed(untagged, (unlinked.image, *swept.chains), swept.freed_bytes)
+
+
+def start(home: Home, database: Database) -> None:
+    """What killed processes left is gone. Cheap when there is nothing."""
+    if os.path.exists(_marker(home)) or leases.dead(database) or _ownerless_staging(home, database):
+        sweep(home, database)
+    content.drop_old_ingests(home, time.time() - INGEST_SECONDS)
+    empty_trash(home)
+
+
+def empty_trash(home: Home) -> None:
+    """The trash is empty, unless somebody is just busy with that."""
+    if not os.listdir(f"{home.root}/trash"):
+        return
+    with _locked(f"{home.root}/lock/trash", wait_seconds=0) as held:
+        if held:
+            for name in os.listdir(f"{home.root}/trash"):
+                remove_tree(f"{home.root}/trash/{name}")
+
+
+def sweep(home: Home, database: Database, doomed: Collection[str] = ()) -> Swept:
+    """Everything that nothing leads to is gone; the blobs of `doomed` however young they are.
+
+    Takes nothing while another process sweeps for long: a later sweep will.
+    """
+    with _locked(f"{home.root}/lock/gc", wait_seconds=_WAIT_SECONDS) as held:
+        if not held:
+            return Swept((), 0)
+        _write_marker(home)
+        trash = _bury_staging(home, database)
+        with database.transaction(publish=True) as cursor:
+            swept, blobs = _drop_rows(cursor, doomed)
+        found = list_files(home)
+        with database.transaction() as cursor:
+            trash += discard_orphans(home, orphans(cursor, home, found, {*doomed, *blobs}))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_marker(home))
+    for place in trash:
+        remove_tree(place)
+    return swept
+
+
+def _drop_rows(cursor: sqlite3.Cursor, doomed: Collection[str]) -> tuple[Swept, list[str]]:
+    chains = [
+        ChainID(chain)
+        for (chain,) in cursor.execute(
+            _LIVE_CHAINS + "SELECT chain_id FROM chain WHERE chain_id NOT IN live "
+            "ORDER BY depth DESC"
+        ).fetchall()
+    ]
+    cursor.executemany("DELETE FROM chain WHERE chain_id=?", [(chain,) for chain in chains])
+    layers = cursor.execute(
+        """
+        SELECT id, disk_bytes FROM layer WHERE id NOT IN (SELECT layer FROM chain)
+        AND id NOT IN (SELECT key FROM lease_item WHERE kind='layer')
+        """
+    ).fetchall()
+    cursor.executemany("DELETE FROM layer WHERE id=?", [(layer,) for layer, _ in layers])
+    young = time.time_ns() - GRACE_SECONDS * 1_000_000_000
+    blobs = [
+        (digest, size)
+        for digest, size, created_ns in cursor.execute(
+            """
+            SELECT digest, size_bytes, created_ns FROM blob
+            WHERE digest NOT IN (SELECT digest FROM image_blob)
+            AND digest NOT IN (SELECT key FROM lease_item WHERE kind='blob')
+            """
+        ).fetchall()
+        if digest in doomed or created_ns < young
+    ]
+    cursor.executemany("DELETE FROM blob WHERE digest=?", [(digest,) for digest, _ in blobs])
+    freed = sum(size for _, size in layers) + sum(size for _, size in blobs)
+    return Swept(tuple(chains), freed), [digest for digest, _ in blobs]
+
+
+class Files(NamedTuple):
+    """Names of what lies in the store's directories."""
+
+    blobs: list[str]  # digests
+    layers: list[str]
+    links: list[str]
+    uppers: list[str]
+
+
+def list_files(home: Home) -> Files:
+    """What is there now. Ask before `orphans`: whoever brings something in takes its lease before
+    its file is in its place."""
+    return Files(
+        [
+            f"{algorithm}:{name}"
+            for algorithm in ("sha256", "sha512")
+            for name in os.listdir(f"{home.root}/blobs/{algorithm}")
+        ],
+        os.listdir(f"{home.root}/layers"),
+        os.listdir(f"{home.root}/l"),
+        os.listdir(f"{home.root}/upper"),
+    )
+
+
+def orphans(
+    cursor: sqlite3.Cursor, home: Home, found: Files, doomed: Collection[str] = ()
+) -> list[str]:
+    """Paths of those of `found` that no row and no lease names; blobs and upper directories only
+    when they are no longer young (or `doomed`). True while `cursor` has its transaction."""
+
+    def names(text: str) -> set[str]:
+        return {str(row[0]) for row in cursor.execute(text)}
+
+    leased = names("SELECT key FROM lease_item")
+    blobs = names("SELECT digest FROM blob") | leased
+    layers = names("SELECT id FROM layer") | leased
+    links = names("SELECT link FROM layer")
+    containers = names("SELECT id FROM container")
+    paths = [
+        home.blob_path(digest)
+        for digest in found.blobs
+        if digest not in blobs and (digest in doomed or _is_old(home.blob_path(digest)))
+    ]
+    paths += [home.layer_dir(layer) for layer in found.layers if layer not in layers]
+    for link in found.links:
+        path = f"{home.root}/l/{link}"
+        with contextlib.suppress(OSError):
+            if link not in links and os.readlink(path).split("/")[-2] not in leased:
+                paths.append(path)
+    paths += [
+        home.upper_dir(upper)
+        for upper in found.uppers
+        if upper not in containers and _is_old(home.upper_dir(upper))
+    ]
+    return paths
+
+
+def discard_orphans(home: Home, paths: list[str]) -> list[str]:
+    """Where `paths` are in the trash."""
+    return [place for path in paths if (place := discard(home, path))]
+
+
+def _is_old(path: str) -> bool:
+    try:
+        return os.stat(path).st_mtime < time.time() - GRACE_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _ownerless_staging(home: Home, database: Database) -> list[str]:
+    """Staging directories that no lease, dead or alive, stands for (a power cut took its row)."""
+    found = os.listdir(f"{home.root}/staging")  # before the question: the lease comes first
+    known = {lease for (lease,) in database.query("SELECT id FROM lease")} if found else set()
+    return [name for name in found if name not in known]
+
+
+def _bury_staging(home: Home, database: Database) -> list[str]:
+    """What dead processes were unpacking is in the trash, and their leases are gone."""
+    dead = leases.dead(database)
+    names = dead + _ownerless_staging(home, database)
+    places = [discard(home, f"{home.root}/staging/{name}") for name in names]
+    if dead:
+        leases.drop(database, dead)
+    return [place for place in places if place]
+
+
+def _marker(home: Home) -> str:
+    return f"{home.root}/lock/gc.pending"
+
+
+def _write_marker(home: Home) -> None:
+    os.close(os.open(_marker(home), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+@contextlib.contextmanager
+def _locked(path: str, *, wait_seconds: float) -> Iterator[bool]:
+    """Whether the lock was to be had within that time; held inside, given up with the process."""
+    deadline = time.monotonic() + wait_seconds
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    yield False
+                    return
+                time.sleep(0.02)
+            else:
+                yield True
+                return
+    finally:
+        os.close(descriptor)
