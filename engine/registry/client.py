@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import json
 import re
+import threading
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -54,8 +55,8 @@ class Repository:
         self.transport = Transport(hosts, timeouts, cancel)
         self._hosts = hosts
         self._timeouts = timeouts
-        self._origin: Origin | None = None
-        self._authorizer: Authorizer | None = None
+        self._lock = threading.Lock()
+        self._found: tuple[Origin, Authorizer] | None = None
 
     def close(self) -> None:
         self.transport.close()
@@ -141,16 +142,15 @@ class Repository:
         try:
             with self._send("GET", "tags/list?n=100", {}) as response:
                 document: Any = json.loads(response.read(1 << 20, "tags"))
-            return [tag for tag in document["tags"] if TAG.fullmatch(tag)]
+            tags = document["tags"]
+            return [tag for tag in tags if isinstance(tag, str) and TAG.fullmatch(tag)]
         except (EngineError, Transient, ValueError, TypeError, KeyError):
             return []
 
     # Sending, and being let in.
 
     def _send(self, method: str, path: str, headers: dict[str, str]) -> Response:
-        origin = self._origin or self._find_origin()
-        authorizer = self._authorizer
-        assert authorizer is not None
+        origin, authorizer = self._find_origin()
         url = f"{origin.scheme}://{origin.name}/v2/{self.reference.path}/{path}"
         for _ in range(_MAX_ANSWERS):
             sent = authorizer.header()
@@ -168,23 +168,25 @@ class Repository:
             )
         return response
 
-    def _find_origin(self) -> Origin:
-        """Where the registry is. https, but for loopback and what the settings call insecure, when
-        nothing there speaks TLS."""
-        name = address_of(self.reference.domain)
-        origin, _ = split_url(f"https://{name}")
-        if self._hosts.may_speak_http(name) and not self.transport.speaks_tls(origin):
-            origin, _ = split_url(f"http://{name}")
+    def _find_origin(self) -> tuple[Origin, Authorizer]:
+        """Where the registry is, and how it lets us in. https, but for loopback and what the
+        settings call insecure, when nothing there speaks TLS."""
         domain, path = self.reference.domain, self.reference.path
-        self._authorizer = Authorizer(
-            self.transport,
-            origin,
-            domain,
-            path,
-            lambda: find_credential(domain, path, self._timeouts),
-        )
-        self._origin = origin
-        return origin
+        with self._lock:
+            if self._found is None:
+                name = address_of(domain)
+                origin, _ = split_url(f"https://{name}")
+                if self._hosts.may_speak_http(name) and not self.transport.speaks_tls(origin):
+                    origin, _ = split_url(f"http://{name}")
+                authorizer = Authorizer(
+                    self.transport,
+                    origin,
+                    domain,
+                    path,
+                    lambda: find_credential(domain, path, self._timeouts),
+                )
+                self._found = origin, authorizer
+            return self._found
 
     # Failing.
 
@@ -194,8 +196,7 @@ class Repository:
         status = response.status
         reference = self.reference
         if status in (401, 403):
-            assert self._authorizer is not None
-            raise self._authorizer.refusal()
+            raise self._find_origin()[1].refusal()
         if status == 404 and what == "manifest":
             name = f"{reference.domain}/{reference.path}"
             if not body.strip().startswith(b"{"):

@@ -26,9 +26,14 @@ class TokenServer(FaultServer):
     """
 
     def __init__(
-        self, authority: Authority, *, anonymous: bool = True, expires_in: int = 300
+        self,
+        authority: Authority,
+        *,
+        anonymous: bool = True,
+        expires_in: int = 300,
+        tls: Certificate | None = None,
     ) -> None:
-        super().__init__(self._answer)
+        super().__init__(self._answer, tls=tls)
         self.anonymous = anonymous
         self.expires_in = expires_in
         self.signer = authority.issue("token-signer")
@@ -45,12 +50,13 @@ class TokenServer(FaultServer):
         for scope in query.get("scope", []):
             kind, name, actions = scope.split(":", 2)
             access.append({"type": kind, "name": name, "actions": actions.split(",")})
-        token = self._sign(query["service"][0], access)
+        token = self.sign(query["service"][0], access)
         body = json.dumps({"token": token, "expires_in": self.expires_in}).encode()
         exchange.reply(200, {"Content-Type": "application/json"}, body)
         return True
 
-    def _sign(self, service: str, access: list[dict[str, object]]) -> str:
+    def sign(self, service: str, access: list[dict[str, object]]) -> str:
+        """A token for `access`."""
         der = ssl.PEM_cert_to_DER_cert(self.signer.certificate.read_text())
         now = int(time.time())
         header = {"typ": "JWT", "alg": "RS256", "x5c": [base64.b64encode(der).decode()]}
@@ -161,18 +167,11 @@ class Registry:
         """What a push needs to be let in."""
         if self._tokens:
             actions = ["pull", "push"]
-            access = [{"type": "repository", "name": repository, "actions": actions}]
-            return {"Authorization": f"Bearer {self._tokens._sign('registry', list(access))}"}
+            access: list[dict[str, object]] = [
+                {"type": "repository", "name": repository, "actions": actions}
+            ]
+            return {"Authorization": f"Bearer {self._tokens.sign('registry', access)}"}
         return {"Authorization": self.authorization} if self.authorization else {}
-
-    def requests(self, *parts: str) -> list[str]:
-        """The lines of its access log that hold all of `parts`."""
-        lines = self._log.read_text().splitlines()
-        return [
-            line
-            for line in lines
-            if '"' in line and all(part in line for part in ("HTTP/", *parts))
-        ]
 
     def stop(self) -> None:
         """Ends the process: nothing answers any more."""
