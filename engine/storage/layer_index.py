@@ -320,9 +320,9 @@ class LayerIndex:
                 name, code, offset, length = value.split(" ")
                 start = base + int(offset)
                 column = self._view[start : start + int(length)]
+                self._columns.append(column)
                 if len(column) != int(length):
                     raise ValueError("cut")
-                self._columns.append(column)
                 if code != "B":
                     column = column.cast(code)  # type: ignore[call-overload]
                     self._columns.append(column)
