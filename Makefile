@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # What the tests need beside Python: a registry, small and real root file systems, a terminal.
 PACKAGES = busybox-static debootstrap docker-registry e2fsprogs iproute2 nftables python3-venv \
 	strace tmux
-PEERS = crun runc podman skopeo hyperfine
+PEERS = crun runc podman netavark skopeo
 APT = DEBIAN_FRONTEND=noninteractive apt-get -q -y
 
 .PHONY: run test test-long check format bench screenshots clean lock packages

@@ -74,3 +74,20 @@ def roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     monkeypatch.setenv("PYDOCK_ROOT", root)
     monkeypatch.setenv("PYDOCK_RUN_ROOT", run_root)
     return root, run_root
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Registry"]:
+    """Debian's docker-registry on a loopback port, for the whole session."""
+    from tests.support.registry import Registry
+
+    with Registry(tmp_path_factory.mktemp("registry")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def debian_reference(registry: "Registry") -> str:
+    """`localhost:PORT/debian:bookworm`, a real Debian, in the session's registry."""
+    from tests.support import debian, images
+
+    return images.push_layer_tar(registry, "debian", "bookworm", debian.debian_layer())

@@ -1,14 +1,25 @@
-"""`images`, `pull`, `load`, `tag`, `rmi`."""
+"""`images`, `pull`, `load`, `tag`, `rmi`, and an image opened for looking inside."""
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
+
+from engine import journal
+from engine.errors import EngineError
+from engine.model.image import HistoryEntry, Image, ImageConfig, ImageSummary, Removed
+from engine.oci.reference import parse_reference
+from engine.storage import gc
 
 if TYPE_CHECKING:
+    from engine.engine import Cancel, LayerView, OnProgress
     from engine.home import Home
+    from engine.oci.config import ImageDocument
+    from engine.oci.digest import ImageID
     from engine.storage.content import Content
-    from engine.storage.image_store import ImageStore
+    from engine.storage.image_store import ImageRow, ImageStore, ListedImage
     from engine.storage.metadata import Database
 
 Filters = Sequence[tuple[str, str]]
@@ -30,3 +41,186 @@ class ImageService:
         self._content = content
         self._store = store
         self._users = users
+
+    def list(self, *, all: bool = False, filters: Filters = ()) -> builtins.list[ImageSummary]:
+        users = self._users()
+        rows = [self._summary(listed, users) for listed in self._store.list_()]
+        if filters:
+            from engine.services.filters import image_matches
+
+            rows = [row for row in rows if image_matches(row, filters, self._labels)]
+        return rows
+
+    def _labels(self, image_id: str) -> dict[str, str]:
+        return dict(self._store.config(self._store.get(image_id)).labels)
+
+    def _summary(self, listed: ListedImage, users: dict[str, builtins.list[str]]) -> ImageSummary:
+        row = listed.row
+        return ImageSummary(
+            id=row.id,
+            references=tuple(parse_reference(name).familiar for name in listed.references),
+            digest=row.index_digest or row.manifest,
+            created_ns=row.created_ns,
+            size_bytes=row.size_bytes,
+            unique_bytes=listed.unique_bytes,
+            waste_bytes=row.waste_bytes,
+            os=row.os,
+            architecture=row.architecture,
+            variant=row.variant,
+            layers=row.layers,
+            used_by=tuple(users.get(row.id, ())),
+        )
+
+    def get(self, ref: str) -> tuple[ImageRow, ImageConfig]:
+        """What a container is made of. Raises NotFound with the hint to pull."""
+        row = self._store.get(ref)
+        return row, _config(self._store.config(row))
+
+    def inspect(self, ref: str) -> Image:
+        row = self._store.get(ref)
+        document = self._store.config(row)
+        listed = next(each for each in self._store.list_() if each.row.id == row.id)
+        digests = {
+            f"{parse_reference(name).familiar_name}@{row.index_digest or row.manifest}"
+            for name in listed.references
+        }
+        return Image(
+            summary=self._summary(listed, self._users()),
+            config=_config(document),
+            history=_history(document),
+            diff_ids=document.diff_ids,
+            chain_id=row.chain_id or "",
+            repo_digests=tuple(sorted(digests)),
+            author=document.author,
+            comment=document.comment,
+        )
+
+    def pull(
+        self,
+        ref: str,
+        *,
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> ImageSummary:
+        """The image is here, unpacked, under its name. See registry.pull."""
+        from engine.oci.platform import parse_platform
+        from engine.registry.pull import pull
+
+        reference = parse_reference(ref)
+        image = pull(
+            reference,
+            parse_platform(platform) if platform else None,
+            home=self._home,
+            database=self._database,
+            content=self._content,
+            images=self._store,
+            progress=progress,
+            cancel=cancel,
+        )
+        self._measure_waste(image)
+        self._tell("pull", image, reference.familiar)
+        return next(each for each in self.list() if each.id == image)
+
+    def load(
+        self,
+        archive: IO[bytes],
+        *,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> builtins.list[str]:
+        """References (or ids, where untagged) of the images that were in it."""
+        from engine.storage.archive import load
+
+        names = load(
+            archive,
+            home=self._home,
+            database=self._database,
+            content=self._content,
+            images=self._store,
+            progress=progress,
+            cancel=cancel,
+        )
+        for name in names:
+            row = self._store.get(name)
+            self._measure_waste(row.id)
+            self._tell("load", row.id, name)
+        return names
+
+    def tag(self, ref: str, target: str) -> None:
+        row = self._store.get(ref)
+        reference = parse_reference(target)
+        self._store.tag(row.id, reference)
+        self._tell("tag", row.id, reference.familiar)
+
+    def remove(self, ref: str, *, force: bool = False) -> Removed:
+        """By docker's rules: see storage.gc.remove_image."""
+        row = self._store.get(ref)
+        removed = gc.remove_image(self._home, self._database, self._store, ref, force=force)
+        for name in removed.untagged:
+            self._tell("untag", row.id, name)
+        if removed.deleted:
+            self._tell("delete", row.id, ref)
+        return removed
+
+    def open_layers(self, ref: str) -> LayerView:
+        """The face's `layers.open`."""
+        from engine.layers.tree import open_layers
+
+        row = self._store.get(ref)
+        layers = self._store.layers_of(row)
+        sharers = self._store.sharers([layer[0] for layer in layers], row.id)
+        names = self._store.references(row.id)
+        return open_layers(
+            parse_reference(names[0]).familiar if names else row.id[7:19],
+            row.id,
+            [f"{self._home.layer_dir(layer[0])}/layer.pdl" for layer in layers],
+            _history(self._store.config(row)),
+            [tuple(sharers.get(layer[0], ())) for layer in layers],
+        )
+
+    def _measure_waste(self, image: ImageID) -> None:
+        """For lists, once, while the indexes are warm. A list can do without."""
+        from engine.layers.tree import waste_of
+
+        row = self._store.get(image)
+        if row.waste_bytes >= 0:
+            return
+        layers = self._store.layers_of(row)
+        with contextlib.suppress(EngineError, OSError):
+            paths = [f"{self._home.layer_dir(layer[0])}/layer.pdl" for layer in layers]
+            self._store.set_waste(image, waste_of(paths))
+
+    def _tell(self, action: str, image: str, name: str) -> None:
+        journal.append(self._home.events_path, "image", action, image, name, {"name": name})
+
+
+class LayerService:
+    """The face's `layers`."""
+
+    def __init__(self, images: ImageService) -> None:
+        self._images = images
+
+    def open(self, ref: str) -> LayerView:
+        return self._images.open_layers(ref)
+
+
+def _config(document: ImageDocument) -> ImageConfig:
+    return ImageConfig(
+        env=document.env,
+        entrypoint=document.entrypoint,
+        command=document.cmd,
+        working_directory=document.working_directory,
+        user=document.user,
+        exposed_ports=document.exposed_ports,
+        volumes=document.volumes,
+        labels=document.labels,
+        stop_signal=document.stop_signal,
+    )
+
+
+def _history(document: ImageDocument) -> tuple[HistoryEntry, ...]:
+    return tuple(
+        HistoryEntry(step.created_ns, step.created_by, step.comment, step.empty_layer)
+        for step in document.history
+    )

@@ -1,0 +1,22 @@
+"""From a target to an Engine. There is one kind of target yet: this host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.home import DEMO_ROOT, DEMO_RUN_ROOT, open_home
+
+if TYPE_CHECKING:
+    from engine.local import LocalEngine
+
+
+def connect(
+    root: str | None = None, run_root: str | None = None, *, demo: bool = False
+) -> LocalEngine:
+    """The engine of this host over the given roots, or the demo's. Raises Unavailable when not
+    root."""
+    from engine.local import LocalEngine
+
+    if demo:
+        root, run_root = root or DEMO_ROOT, run_root or DEMO_RUN_ROOT
+    return LocalEngine(open_home(root, run_root), demo=demo)

@@ -1,0 +1,106 @@
+"""LocalEngine: this host's containers, with no daemon. It only wires the services together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.engine import Capability
+from engine.network.endpoint import Networking
+from engine.services.containers import ContainerService
+from engine.services.images import ImageService, LayerService
+from engine.services.lifecycle import Lifecycle
+from engine.services.networks import NetworkService
+from engine.services.streams import Streams
+from engine.services.system import SystemService, engine_info
+from engine.services.volumes import VolumeService
+from engine.storage import gc
+from engine.storage.container_store import ContainerStore
+from engine.storage.content import Content
+from engine.storage.image_store import ImageStore
+from engine.storage.metadata import Database
+from engine.storage.network_store import NetworkStore
+from engine.storage.snapshots import Snapshots
+from engine.storage.volume_store import VolumeStore
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from engine.home import Home
+    from engine.model.system import EngineInfo
+
+
+class LocalEngine:
+    """The face's Engine. Opening it repairs what killed processes left."""
+
+    capabilities = (
+        Capability.LAYERS
+        | Capability.STATS
+        | Capability.NETWORKS
+        | Capability.PORTS
+        | Capability.LIMITS
+        | Capability.FREEZE
+    )
+
+    def __init__(self, home: Home, *, demo: bool = False) -> None:
+        self._home = home
+        self._demo = demo
+        self._info: EngineInfo | None = None
+        self._streams = Streams()
+        self._database = database = Database(home)
+        content = Content(home, database)
+        image_store = ImageStore(database, content)
+        container_store = ContainerStore(database)
+        network_store = NetworkStore(database)
+        volume_store = VolumeStore(database)
+        networking = Networking(home, network_store)
+        self.volumes = VolumeService(home, volume_store)
+        self.images = ImageService(home, database, content, image_store, container_store.users)
+        self.layers = LayerService(self.images)
+        lifecycle = Lifecycle(
+            home,
+            container_store,
+            Snapshots(home, database),
+            self.volumes,
+            volume_store,
+            networking,
+        )
+        self.containers = ContainerService(
+            home,
+            container_store,
+            lifecycle,
+            self.volumes,
+            networking,
+            self.images.get,
+            lambda: self.system.events(),
+            self._streams,
+        )
+        self.networks = NetworkService(home, network_store, container_store, networking)
+        self.system = SystemService(
+            home, database, content, self.containers, image_store.count, self._streams
+        )
+        gc.start(home, database)
+        networking.ensure_default()
+        lifecycle.reconcile()
+        networking.reconcile()
+
+    @property
+    def info(self) -> EngineInfo:
+        if self._info is None:  # scripts seldom ask
+            self._info = engine_info(self._home, demo=self._demo)
+        return self._info
+
+    def close(self) -> None:
+        """Ends every stream it has given out."""
+        self._streams.close()
+        self._database.close()
+
+    def __enter__(self) -> LocalEngine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,459 @@
+"""The verbs of containers. Starting and ending one is `lifecycle`'s."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import os
+import secrets
+import shutil
+import signal as signals
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from engine.errors import Conflict, InvalidInput, NotFound
+from engine.model.container import (
+    Container,
+    ContainerSummary,
+    EndpointInfo,
+    Mount,
+    PortMapping,
+    Process,
+)
+from engine.monitor import client
+from engine.services.container_config import check_name, resolve
+from engine.services.names import random_name
+from engine.storage.container_store import ContainerRow, ContainerStore
+
+if TYPE_CHECKING:
+    from engine.engine import Cancel, Session, Stream
+    from engine.home import Home
+    from engine.model.container import CreateOptions, LogLine, State
+    from engine.model.event import Event
+    from engine.model.image import ImageConfig
+    from engine.model.stats import StatsSample
+    from engine.network.endpoint import Networking
+    from engine.services.lifecycle import Lifecycle
+    from engine.services.streams import Streams
+    from engine.services.volumes import VolumeService
+    from engine.storage.image_store import ImageRow
+
+STOP_SECONDS = 10  # docker's
+_NAME_TRIES = 10
+
+
+class ContainerService:
+    """The face's `containers`."""
+
+    def __init__(
+        self,
+        home: Home,
+        store: ContainerStore,
+        lifecycle: Lifecycle,
+        volumes: VolumeService,
+        networking: Networking,
+        image: Callable[[str], tuple[ImageRow, ImageConfig]],
+        subscribe: Callable[[], Stream[Event]],
+        streams: Streams,
+    ) -> None:
+        self._home = home
+        self._store = store
+        self._lifecycle = lifecycle
+        self._volumes = volumes
+        self._networking = networking
+        self._image = image
+        self._subscribe = subscribe
+        self._streams = streams
+
+    # -- questions
+
+    def list(
+        self, *, all: bool = False, filters: Sequence[tuple[str, str]] = ()
+    ) -> builtins.list[ContainerSummary]:
+        rows = self._store.list_(() if all or filters else ("running", "paused"))
+        endpoints = self._networking.by_container()
+        found = [self._summary(row, endpoints.get(row.id, ())) for row in rows]
+        if not filters:
+            return found
+        from engine.services.filters import matches
+
+        shown = any(name == "status" for name, _ in filters)
+        return [
+            row
+            for row in found
+            if matches(row, filters) and (all or shown or row.state in ("running", "paused"))
+        ]
+
+    def inspect(self, ref: str) -> Container:
+        row = self._store.get(ref)
+        endpoints = self._networking.by_container().get(row.id, ())
+        config = row.config
+        return Container(
+            summary=self._summary(row, endpoints),
+            env=tuple(config["env"]),
+            entrypoint=tuple(config["entrypoint"]),
+            command=tuple(config["command"]),
+            working_directory=config["working_directory"],
+            user=config["user"],
+            hostname=config["hostname"],
+            stop_signal=config["stop_signal"],
+            interactive=config["interactive"],
+            nano_cpus=config["nano_cpus"],
+            pids_limit=config["pids_limit"],
+            network_mode=config["network"],
+            requested_ports=tuple(PortMapping(*port) for port in config["ports"]),
+            exposed_ports=tuple(config["exposed_ports"]),
+            endpoints=tuple(
+                EndpointInfo(
+                    network=each.network,
+                    network_id=each.network_id,
+                    endpoint_id=each.id,
+                    ip_address=each.ip_address,
+                    prefix_length=each.prefix_length,
+                    gateway=each.gateway,
+                    mac_address=each.mac_address,
+                )
+                for each in endpoints
+            ),
+            log_path=f"{self._home.container_dir(row.id)}/log",
+            cgroup=self._home.cgroup_path(row.id),
+            upper_directory=f"{self._home.upper_dir(row.id)}/diff",
+        )
+
+    def _summary(self, row: ContainerRow, endpoints: Sequence[_Endpoint]) -> ContainerSummary:
+        config = row.config
+        state: State = row.state  # type: ignore[assignment]  # the column holds nothing else
+        host_ports = [port for each in endpoints for port in each.ports]
+        published = {(port.container_port, port.protocol) for port in host_ports}
+        exposed = [_exposed(text) for text in config["exposed_ports"]]
+        if row.state in ("running", "paused"):
+            host_ports += [
+                port for port in exposed if (port.container_port, port.protocol) not in published
+            ]
+        return ContainerSummary(
+            id=row.id,  # type: ignore[arg-type]
+            name=row.name,
+            image=row.image,
+            image_id=row.image_id,
+            command=tuple(config["argv"]),
+            state=state,
+            created_ns=row.created_ns,
+            started_ns=row.started_ns,
+            finished_ns=row.finished_ns,
+            exit_code=row.exit_code,
+            error=row.error,
+            oom_killed=row.oom_killed,
+            pid=row.pid,
+            auto_remove=row.auto_remove,
+            tty=config["tty"],
+            memory_limit_bytes=config["memory_bytes"],
+            ports=tuple(host_ports),
+            networks=(config["network"],),
+            mounts=tuple(
+                Mount(
+                    each["type"],
+                    each["source"] if each["type"] == "volume" else "",
+                    self._source(each),
+                    each["target"],
+                    each["read_only"],
+                )
+                for each in config["mounts"]
+            ),
+            labels=tuple(config["labels"].items()),
+        )
+
+    def _source(self, mount: dict[str, str]) -> str:
+        if mount["type"] == "volume":
+            return self._volumes.path(mount["source"])
+        return mount["source"]
+
+    def top(self, ref: str) -> builtins.list[Process]:
+        row = self._running(ref)
+        from engine.services.processes import list_processes
+
+        return list_processes(self._home.cgroup_path(row.id))
+
+    def ports(self, ref: str) -> builtins.list[PortMapping]:
+        row = self._store.get(ref)
+        return [
+            port
+            for endpoint in self._networking.by_container().get(row.id, ())
+            for port in endpoint.ports
+        ]
+
+    # -- from nothing to running
+
+    def create(self, options: CreateOptions) -> str:
+        """The new container's id. Raises NotFound when the image is not here, Conflict when the
+        name is taken, InvalidInput."""
+        image, config = self._image(options.image)
+        container_id = secrets.token_hex(32)
+        resolved = resolve(options, config, container_id)
+        self._networking.check(resolved["network"], [PortMapping(*p) for p in resolved["ports"]])
+        name = check_name(options.name) if options.name is not None else None
+        for mount in resolved["mounts"]:
+            if mount["type"] == "volume":
+                self._volumes.ensure(mount["source"], anonymous=mount["anonymous"])
+            else:
+                _make_source(mount["source"])
+        row = ContainerRow(
+            id=container_id,
+            name=name or random_name(),
+            image=options.image,
+            image_id=image.id,
+            chain_id=image.chain_id,
+            created_ns=time.time_ns(),
+            config=resolved,
+            auto_remove=options.auto_remove,
+        )
+        os.mkdir(self._home.container_dir(container_id), 0o700)
+        try:
+            row = self._insert(row, named=name is not None)
+        except BaseException:
+            shutil.rmtree(self._home.container_dir(container_id), ignore_errors=True)
+            for mount in resolved["mounts"]:
+                if mount["type"] == "volume" and mount["anonymous"]:
+                    self._volumes.remove(mount["source"], force=True)
+            raise
+        self._lifecycle.tell(row, "create")
+        return container_id
+
+    def _insert(self, row: ContainerRow, *, named: bool) -> ContainerRow:
+        for attempt in range(_NAME_TRIES):
+            try:
+                self._store.create(row)
+                return row
+            except Conflict:
+                if named or attempt == _NAME_TRIES - 1:
+                    raise
+                row = row._replace(name=random_name(attempt + 1))
+        raise AssertionError
+
+    def start(self, ref: str, *, size: tuple[int, int] | None = None) -> None:
+        """Running when this returns; one that runs already is left alone, as docker does."""
+        row = self._store.get(ref)
+        with self._lifecycle.locked(row.id):
+            row = self._store.get(row.id)
+            if row.state != "running":
+                self._lifecycle.start(row, size=size)
+
+    def start_attached(
+        self, ref: str, *, stdin: bool = False, size: tuple[int, int] | None = None
+    ) -> Session:
+        row = self._store.get(ref)
+        with self._lifecycle.locked(row.id):
+            row = self._store.get(row.id)
+            if row.state == "running":
+                return client.attach(self._home.run_dir(row.id), stdin=stdin, replay=False)
+            session = self._lifecycle.start(row, size=size, attach=True, stdin=stdin)
+            assert session is not None
+            return session
+
+    # -- running
+
+    def stop(self, ref: str, *, timeout_seconds: int | None = None) -> None:
+        """The stop signal, then, after the timeout (-1: for ever), KILL. One that does not run is
+        left alone."""
+        row = self._store.get(ref)
+        if row.state not in ("running", "paused"):
+            return
+        self._lifecycle.stop(row, STOP_SECONDS if timeout_seconds is None else timeout_seconds)
+
+    def restart(self, ref: str, *, timeout_seconds: int | None = None) -> None:
+        row = self._store.get(ref)
+        self.stop(row.id, timeout_seconds=timeout_seconds)
+        self.start(row.id)
+        self._lifecycle.tell(row, "restart")
+
+    def kill(self, ref: str, signal: str = "KILL") -> None:
+        number = parse_signal(signal)
+        row = self._running(ref, also_paused=True)
+        self._lifecycle.kill(row, number)
+
+    def pause(self, ref: str) -> None:
+        row = self._store.get(ref)
+        with self._lifecycle.locked(row.id):
+            row = self._store.get(row.id)
+            if row.state == "paused":
+                raise Conflict(f"container {row.name} is already paused", "pydock unpause it")
+            self._must_run(row)
+            self._lifecycle.pause(row)
+
+    def unpause(self, ref: str) -> None:
+        row = self._store.get(ref)
+        with self._lifecycle.locked(row.id):
+            row = self._store.get(row.id)
+            if row.state != "paused":
+                raise Conflict(f"container {row.name} is not paused", "pydock ps shows the state")
+            self._lifecycle.unpause(row)
+
+    def rename(self, ref: str, name: str) -> None:
+        row = self._store.get(ref)
+        self._store.rename(row.id, check_name(name))
+        self._lifecycle.tell(row._replace(name=name), "rename", oldName=row.name)
+
+    def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
+        """The container, its writable layer and its log are gone. Raises Conflict while it runs
+        and `force` is not given."""
+        row = self._store.get(ref)
+        if row.state in ("running", "paused"):
+            if not force:
+                raise Conflict(
+                    f"cannot remove container {row.name}: container is {row.state}",
+                    "stop it first, or force the removal: pydock rm -f",
+                )
+            with contextlib.suppress(Conflict):  # it has just ended by itself
+                self._lifecycle.kill(row, signals.SIGKILL)
+        client.wait_gone(self._home.run_dir(row.id))
+        with self._lifecycle.locked(row.id):
+            found = self._store.find(row.id)
+            if found is None:
+                if force or row.auto_remove:
+                    return  # --rm, or somebody else, was faster
+                raise NotFound(f"no such container: {ref}", "pydock ps -a lists them")
+            if found.state in ("running", "paused"):
+                raise Conflict(f"container {found.name} was started again", "try again")
+            self._lifecycle.remove(found, volumes=volumes)
+
+    def wait(self, ref: str, *, cancel: Cancel | None = None) -> int:
+        row = self._store.get(ref)
+        while row.state in ("running", "paused"):
+            client.wait_gone(self._home.run_dir(row.id), cancel)
+            found = self._store.find(row.id)
+            if found is None:  # --rm: its code is in the journal
+                return self._lifecycle.exit_code(row)
+            row = found
+        return row.exit_code
+
+    # -- inside
+
+    def logs(
+        self,
+        ref: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since_ns: int = 0,
+        until_ns: int = 0,
+    ) -> Stream[LogLine]:
+        from engine.monitor import log_reader
+
+        row = self._store.get(ref)
+        run_dir = self._home.run_dir(row.id)
+        return self._streams.add(
+            log_reader.read(
+                self._home.container_dir(row.id),
+                follow=follow,
+                tail=tail,
+                since_ns=since_ns,
+                until_ns=until_ns,
+                alive=lambda: client.is_alive(run_dir),
+            )
+        )
+
+    def attach(self, ref: str, *, stdin: bool = True, replay: bool = False) -> Session:
+        row = self._running(ref)
+        return client.attach(self._home.run_dir(row.id), stdin=stdin, replay=replay)
+
+    def exec(
+        self,
+        ref: str,
+        command: Sequence[str],
+        *,
+        tty: bool = False,
+        stdin: bool = False,
+        env: Sequence[str] = (),
+        working_directory: str | None = None,
+        user: str | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Session:
+        row = self._running(ref)
+        if not command:
+            raise InvalidInput("no command specified", f"pydock exec {ref} COMMAND")
+        return self._lifecycle.exec(
+            row,
+            command,
+            tty=tty,
+            stdin=stdin,
+            env=env,
+            working_directory=working_directory,
+            user=user,
+            size=size,
+        )
+
+    def stats(
+        self, refs: Sequence[str] | None = None, *, interval_seconds: float = 1.0
+    ) -> Stream[tuple[StatsSample, ...]]:
+        from engine.runtime.stats import Meters
+        from engine.services.stats import Metered, StatsStream
+
+        wanted = None if refs is None else {self._store.get(ref).id for ref in refs}
+
+        def running() -> builtins.list[Metered]:
+            return [
+                Metered(row.id, self._home.cgroup_path(row.id), row.pid)
+                for row in self._store.list_(("running", "paused"))
+                if wanted is None or row.id in wanted
+            ]
+
+        return self._streams.add(
+            StatsStream(Meters(), running, self._subscribe(), interval_seconds)
+        )
+
+    def cleanup(self, container_id: str) -> None:
+        """The exit command: what the monitor left to do, and removal if that was asked for."""
+        with self._lifecycle.locked(container_id):
+            row = self._store.find(container_id)
+            if row is not None:
+                self._lifecycle.fold(row)
+
+    # -- helpers
+
+    def _running(self, ref: str, *, also_paused: bool = False) -> ContainerRow:
+        row = self._store.get(ref)
+        if not (also_paused and row.state == "paused"):
+            self._must_run(row)
+        return row
+
+    def _must_run(self, row: ContainerRow) -> None:
+        if row.state == "paused":
+            raise Conflict(
+                f"container {row.name} is paused, unpause the container first",
+                f"pydock unpause {row.name}",
+            )
+        if row.state != "running":
+            raise Conflict(f"container {row.name} is not running", f"pydock start {row.name}")
+
+
+if TYPE_CHECKING:
+    from engine.network.endpoint import Endpoint as _Endpoint
+
+
+def _exposed(text: str) -> PortMapping:
+    """`80/tcp`, as an image's config says it."""
+    port, _, protocol = text.partition("/")
+    return PortMapping(int(port) if port.isdecimal() else 0, protocol or "tcp")
+
+
+def _make_source(path: str) -> None:
+    """docker makes a missing host directory of `-v`."""
+    if not os.path.lexists(path):
+        try:
+            os.makedirs(path, mode=0o755, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(
+                f"bind source path does not exist and cannot be made: {path}: {error.strerror}",
+                "make it first",
+            ) from error
+
+
+def parse_signal(text: str) -> int:
+    """The number of `KILL`, `SIGKILL` or `9`. Raises InvalidInput."""
+    name = text.upper().removeprefix("SIG")
+    if name.isdecimal() and 1 <= int(name) <= 64:
+        return int(name)
+    number = getattr(signals, f"SIG{name}", None)
+    if not isinstance(number, signals.Signals):
+        raise InvalidInput(f"invalid signal: {text[:40]}", "TERM, KILL, HUP, USR1 … or a number")
+    return int(number)

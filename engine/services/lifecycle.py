@@ -1,0 +1,459 @@
+"""From a row to a running process, and back: start, stop, fold, remove, reconcile.
+
+A container's lock (a file below RUN_ROOT/lock) is held by whoever starts, folds or removes it, so
+that a fast end never overtakes its own start. Nobody holds it while waiting for an end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from engine import home as homes
+from engine import journal
+from engine.errors import Conflict, EngineError, NotFound, Unavailable
+from engine.kernel import process as processes
+from engine.kernel.cgroup import open_cgroup
+from engine.model.container import PortMapping
+from engine.monitor import client
+from engine.services import host_files
+
+if TYPE_CHECKING:
+    from engine.home import Home
+    from engine.monitor.client import MonitorSession
+    from engine.network.endpoint import Endpoint, Networking
+    from engine.services.volumes import VolumeService
+    from engine.storage.container_store import ContainerRow, ContainerStore
+    from engine.storage.snapshots import Snapshots
+    from engine.storage.volume_store import VolumeStore
+
+UNKNOWN_EXIT = 255
+_KILL_SECONDS = 5.0
+_EXIT_COMMAND = os.path.join(os.path.dirname(os.path.abspath(__file__)), "exit_command.py")
+
+
+class Lifecycle:
+    """What happens to one container at a time."""
+
+    def __init__(
+        self,
+        home: Home,
+        store: ContainerStore,
+        snapshots: Snapshots,
+        volumes: VolumeService,
+        volume_store: VolumeStore,
+        networking: Networking,
+    ) -> None:
+        self._home = home
+        self._store = store
+        self._snapshots = snapshots
+        self._volumes = volumes
+        self._volume_store = volume_store
+        self._networking = networking
+
+    def locked(self, container_id: str) -> contextlib.AbstractContextManager[int]:
+        """Nobody else starts, folds or removes this container meanwhile."""
+        return homes.locked(f"{self._home.run_root}/lock/{container_id}")
+
+    def tell(self, row: ContainerRow, action: str, **attributes: str) -> None:
+        """One more line in the journal."""
+        journal.append(
+            self._home.events_path,
+            "container",
+            action,
+            row.id,
+            row.name,
+            {"image": row.image, **attributes, **row.config["labels"]},
+        )
+
+    # -- start
+
+    def start(
+        self,
+        row: ContainerRow,
+        *,
+        size: tuple[int, int] | None = None,
+        attach: bool = False,
+        stdin: bool = False,
+    ) -> MonitorSession | None:
+        """It runs when this returns. On failure everything is undone, and the row says why."""
+        if row.state == "paused":
+            raise Conflict(
+                "cannot start a paused container, try unpause instead", f"pydock unpause {row.name}"
+            )
+        client.wait_gone(self._home.run_dir(row.id))
+        try:
+            launched = self._launch(row, size, attach, stdin)
+        except EngineError as error:
+            self._networking.disconnect(row.id)
+            self._store.set_state(
+                row.id, state="created" if not row.started_ns else "exited",
+                exit_code=error.exit_code if error.exit_code > 1 else 128, error=error.message,
+            )  # fmt: skip
+            raise
+        except BaseException:
+            self._networking.disconnect(row.id)
+            raise
+        self._store.set_state(
+            row.id, state="running", pid=launched.pid, started_ns=launched.started_ns,
+            finished_ns=0, exit_code=0, error="", oom_killed=False,
+        )  # fmt: skip
+        self.tell(row, "start")
+        if launched.session is not None:
+            launched.session.on_clean(lambda code: self._clean(row.id))
+        session: MonitorSession | None = launched.session
+        return session
+
+    def _clean(self, container_id: str) -> None:
+        with self.locked(container_id):
+            found = self._store.find(container_id)
+            if found is not None:
+                self.fold(found)
+
+    def _launch(
+        self, row: ContainerRow, size: tuple[int, int] | None, attach: bool, stdin: bool
+    ) -> Any:
+        from engine.monitor.launch import LaunchSpec, launch
+        from engine.runtime.bundle import make_config
+        from engine.runtime.plan import make_plan
+
+        config = row.config
+        overlay = self._overlay(row)
+        endpoint = self._networking.connect(
+            config["network"], row.id, row.name, [PortMapping(*port) for port in config["ports"]]
+        )
+        mounts = [
+            (
+                self._volumes.ensure(each["source"])
+                if each["type"] == "volume"
+                else each["source"],
+                each["target"],
+                each["read_only"],
+            )
+            for each in config["mounts"]
+        ]
+        directory = self._home.container_dir(row.id)
+        shared = config["network"] == "host"
+        document = make_config(
+            args=config["argv"],
+            env=[*config["env"], f"HOSTNAME={self._hostname(row)}"],
+            cwd=config["working_directory"],
+            hostname=self._hostname(row),
+            terminal=config["tty"],
+            size=size or (0, 0),
+            mounts=mounts,
+            etc_hosts=self._hosts(row, endpoint, directory),
+            etc_hostname=host_files.write_hostname(directory, self._hostname(row)),
+            etc_resolv_conf=host_files.write_resolv_conf(directory, shares_host_network=shared),
+            netns=None if shared else endpoint.netns_path if endpoint else "",
+            cgroup_path=self._home.cgroup_path(row.id),
+            memory_bytes=config["memory_bytes"],
+            nano_cpus=config["nano_cpus"],
+            pids=config["pids_limit"],
+            labels=config["labels"],
+        )
+        plan = make_plan(
+            document,
+            id=row.id,
+            overlay=overlay,
+            user=config["user"] or None,
+        )
+        with open(f"{directory}/config.json", "w") as file:
+            json.dump(document, file)
+        spec = LaunchSpec(
+            id=row.id,
+            name=row.name,
+            plan=plan,
+            open_stdin=config["interactive"],
+            attributes={"image": row.image, **config["labels"]},
+            exit_command=self._exit_command(row.id),
+            exit_environment={
+                name: os.environ[name] for name in ("PYDOCK_CGROUP_PARENT",) if name in os.environ
+            },
+        )
+        return launch(self._home, spec, attach=attach, stdin=stdin, cleans=attach)
+
+    def _overlay(self, row: ContainerRow) -> tuple[tuple[str, ...], str, str]:
+        if os.path.isdir(f"{self._home.upper_dir(row.id)}/diff"):
+            return self._snapshots.get(row.id)
+        return self._snapshots.prepare(row.id, row.chain_id)  # type: ignore[arg-type]
+
+    def _exit_command(self, container_id: str) -> tuple[str, ...]:
+        from engine.monitor.launch import interpreter
+
+        return (
+            interpreter(), "-I", "-S", "-E", _EXIT_COMMAND,
+            self._home.root, self._home.run_root, container_id,
+        )  # fmt: skip
+
+    def _hostname(self, row: ContainerRow) -> str:
+        if row.config["network"] == "host" and row.config["hostname"] == row.id[:12]:
+            return os.uname().nodename
+        name: str = row.config["hostname"]
+        return name
+
+    def _hosts(self, row: ContainerRow, endpoint: Endpoint | None, directory: str) -> str:
+        """Its own file, and its name in the files of the others in the same network."""
+        if row.config["network"] == "host":
+            return host_files.host_hosts(directory)
+        if endpoint is None:
+            return host_files.write_hosts(directory, [])
+        self._write_hosts(endpoint.network_id)
+        return f"{directory}/hosts"
+
+    def _write_hosts(self, network_id: str) -> None:
+        """Everybody in a network knows everybody's name."""
+        members = self._networking.members(network_id)
+        for each in members:
+            directory = self._home.container_dir(each.container_id)
+            own = self._store.find(each.container_id)
+            if own is None or not os.path.isdir(directory):
+                continue
+            names = f"{own.config['hostname']} {own.name}"
+            host_files.write_hosts(
+                directory,
+                [(each.ip_address, names)],
+                [
+                    (other.ip_address, other.container_name)
+                    for other in members
+                    if other.container_id != each.container_id
+                ],
+            )
+
+    # -- running
+
+    def stop(self, row: ContainerRow, timeout_seconds: int) -> None:
+        """It has ended, and all is folded, when this returns."""
+        if row.state == "paused":
+            open_cgroup(self._home.cgroup_path(row.id)).thaw()
+        from engine.services.containers import parse_signal
+
+        with contextlib.suppress(Conflict):  # it has just ended by itself
+            self._signal(row, parse_signal(row.config["stop_signal"]))
+            if not self._await_end(row, timeout_seconds):
+                self.kill(row, 9)
+        client.wait_gone(self._home.run_dir(row.id))
+        self.tell(row, "stop")
+
+    def kill(self, row: ContainerRow, number: int) -> None:
+        """The signal was sent to its first process; KILL also to everything that is left, and this
+        returns when it has ended. Raises Conflict when it does not run."""
+        if number != 9:
+            self._signal(row, number)
+            self.tell(row, "kill", signal=str(number))
+            return
+        self._signal(row, 9)
+        with contextlib.suppress(OSError):
+            open_cgroup(self._home.cgroup_path(row.id)).kill()
+        self.tell(row, "kill", signal="9")
+        if not self._await_end(row, _KILL_SECONDS):
+            raise Unavailable(
+                f"container {row.name}: did not end within {_KILL_SECONDS:.0f} s of SIGKILL",
+                "a process of it hangs in the kernel; see dmesg",
+            )
+        client.wait_gone(self._home.run_dir(row.id))
+
+    def _state(self, row: ContainerRow) -> dict[str, Any]:
+        """What the monitor wrote at the start. Raises Conflict when there is none."""
+        try:
+            with open(f"{self._home.run_dir(row.id)}/state.json") as file:
+                state: dict[str, Any] = json.load(file)
+                return state
+        except FileNotFoundError as error:
+            raise Conflict(
+                f"container {row.name} is not running", f"pydock start {row.name}"
+            ) from error
+
+    def _pidfd(self, row: ContainerRow) -> int:
+        """A pidfd of its first process, verified by start time. Raises Conflict."""
+        state = self._state(row)
+        try:
+            descriptor = processes.pidfd_open(state["pid"])
+        except ProcessLookupError as error:
+            raise Conflict(f"container {row.name} is not running", "") from error
+        if not processes.is_alive(state["pid"], state["start_time"]):
+            os.close(descriptor)
+            raise Conflict(f"container {row.name} is not running", f"pydock start {row.name}")
+        return descriptor
+
+    def _signal(self, row: ContainerRow, number: int) -> None:
+        descriptor = self._pidfd(row)
+        try:
+            processes.pidfd_send_signal(descriptor, number)
+        except ProcessLookupError as error:
+            raise Conflict(f"container {row.name} is not running", "") from error
+        finally:
+            os.close(descriptor)
+
+    def _await_end(self, row: ContainerRow, timeout_seconds: float) -> bool:
+        """Whether its first process has ended in time; a negative time is for ever."""
+        try:
+            descriptor = self._pidfd(row)
+        except Conflict:
+            return True
+        try:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            return bool(poll.poll(None if timeout_seconds < 0 else timeout_seconds * 1000))
+        finally:
+            os.close(descriptor)
+
+    def pause(self, row: ContainerRow) -> None:
+        """Every process of it stands still."""
+        try:
+            open_cgroup(self._home.cgroup_path(row.id)).freeze()
+        except OSError as error:
+            raise Unavailable(
+                f"container {row.name}: could not be paused: {error.strerror}", "try again"
+            ) from error
+        self._store.set_state(row.id, state="paused")
+        self.tell(row, "pause")
+
+    def unpause(self, row: ContainerRow) -> None:
+        """It goes on."""
+        open_cgroup(self._home.cgroup_path(row.id)).thaw()
+        self._store.set_state(row.id, state="running")
+        self.tell(row, "unpause")
+
+    def exec(
+        self,
+        row: ContainerRow,
+        command: Sequence[str],
+        *,
+        tty: bool,
+        stdin: bool,
+        env: Sequence[str],
+        working_directory: str | None,
+        user: str | None,
+        size: tuple[int, int] | None,
+    ) -> MonitorSession:
+        """A session at a new process in it, which runs when this returns."""
+        from engine.runtime.exec import make_process
+        from engine.runtime.plan import make_plan
+
+        try:
+            with open(f"{self._home.container_dir(row.id)}/config.json") as file:
+                document = json.load(file)
+        except FileNotFoundError as error:
+            raise NotFound(
+                f"container {row.name}: its config.json is gone", "restart it"
+            ) from error
+        plan = make_plan(
+            document,
+            id=row.id,
+            overlay=self._snapshots.get(row.id),
+            user=row.config["user"] or None,
+        )
+        process = make_process(
+            plan,
+            list(command),
+            env=[*(["TERM=xterm"] if tty else []), *env],
+            cwd=working_directory or "",
+            user=user,
+            terminal=tty,
+            size=size or (0, 0),
+        )
+        session = client.exec(self._home.run_dir(row.id), process, stdin=stdin)
+        self.tell(row, f"exec_start: {' '.join(command)}")
+        return session
+
+    # -- end
+
+    def exit_code(self, row: ContainerRow) -> int:
+        """Of a container that is gone altogether: what the journal says."""
+        from engine import events
+
+        stream = events.subscribe(
+            self._home.events_path,
+            since_ns=row.started_ns,
+            until_ns=time.time_ns(),
+            filters=[("container", row.id), ("event", "die")],
+        )
+        codes = [event.attributes.get("exitCode", "") for event in stream]
+        return int(codes[-1]) if codes and codes[-1].isdecimal() else UNKNOWN_EXIT
+
+    def _exit(self, container_id: str) -> dict[str, Any]:
+        try:
+            with open(f"{self._home.run_dir(container_id)}/exit.json") as file:
+                document: dict[str, Any] = json.load(file)
+                return document
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    def fold(self, row: ContainerRow) -> None:
+        """The end is in the row; network and cgroup are gone, with `--rm` everything is. Harmless
+        when done before. The container's lock is held by the caller."""
+        if row.state not in ("running", "paused"):
+            return
+        end = self._exit(row.id)
+        cgroup = open_cgroup(self._home.cgroup_path(row.id))
+        with contextlib.suppress(OSError):
+            if cgroup.is_frozen():
+                cgroup.thaw()
+            cgroup.kill()
+        self._networking.disconnect(row.id)
+        with contextlib.suppress(OSError):  # reconcile finds it again
+            cgroup.remove()
+        self._store.set_state(
+            row.id,
+            state="exited",
+            pid=0,
+            finished_ns=end.get("finished_ns", time.time_ns()),
+            exit_code=end.get("exit_code", UNKNOWN_EXIT),
+            error="" if end else "exit code unknown: its monitor was killed",
+            oom_killed=end.get("oom_killed", False),
+        )
+        if row.auto_remove:
+            self.remove(row, volumes=True)
+
+    def remove(self, row: ContainerRow, *, volumes: bool) -> None:
+        """Row, writable layer, log, run directory: gone. The container's lock is held."""
+        anonymous = self._volume_store.anonymous_of(row.id) if volumes else []
+        self._networking.disconnect(row.id)
+        self._store.remove(row.id)
+        self._snapshots.remove(row.id)
+        shutil.rmtree(self._home.container_dir(row.id), ignore_errors=True)
+        shutil.rmtree(self._home.run_dir(row.id), ignore_errors=True)
+        for name in anonymous:
+            with contextlib.suppress(EngineError):
+                self._volumes.remove(name)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self._home.run_root}/lock/{row.id}")
+        self.tell(row, "destroy")
+
+    def reconcile(self) -> None:
+        """Containers that ended while nobody could fold them are folded; what a killed removal
+        left of run directories is gone."""
+        rows = self._store.list_(("running", "paused"))
+        for row in rows:
+            if client.is_alive(self._home.run_dir(row.id)) or self._lives(row):
+                continue
+            with self.locked(row.id):
+                found = self._store.find(row.id)
+                if found is not None and not client.is_alive(self._home.run_dir(row.id)):
+                    self.fold(found)
+        self._sweep_run_dirs({row.id for row in rows})
+
+    def _lives(self, row: ContainerRow) -> bool:
+        """Whether it runs on without its monitor."""
+        try:
+            os.close(self._pidfd(row))
+        except Conflict:
+            return False
+        return True
+
+    def _sweep_run_dirs(self, running: set[str]) -> None:
+        for container_id in self._orphans(running):
+            directory = self._home.run_dir(container_id)
+            if not client.is_alive(directory) and self._store.find(container_id) is None:
+                shutil.rmtree(directory, ignore_errors=True)
+
+    def _orphans(self, running: set[str]) -> Iterator[str]:
+        with contextlib.suppress(FileNotFoundError):
+            yield from set(os.listdir(f"{self._home.run_root}/containers")) - running

@@ -1,0 +1,27 @@
+"""`make bench`: ours and the real peers in one interleaved run, as Markdown tables."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench import console, pull, start
+from tests.support import host
+
+PARTS = {"start": start.run, "pull": pull.run, "console": console.run}
+
+
+def main() -> None:
+    chosen = sys.argv[1:] or list(PARTS)
+    host.enter()
+    uname = os.uname()
+    print(f"{os.cpu_count()} cores, Linux {uname.release}, Python {sys.version.split()[0]}")
+    try:
+        for name in chosen:
+            with tempfile.TemporaryDirectory(prefix="pydock-bench-") as directory:
+                PARTS[name](Path(directory))
+    finally:
+        host.remove_cgroups()
+
+
+main()
