@@ -35,6 +35,8 @@ async def stream(
     stopped = threading.Event()
 
     def put(tag: str, value: Any) -> None:
+        if stopped.is_set():  # nobody listens, and the loop may be gone
+            return
         future = asyncio.run_coroutine_threadsafe(queue.put((tag, value)), loop)
         while not stopped.is_set():
             with contextlib.suppress(TimeoutError):
