@@ -67,7 +67,7 @@ def remove_image(
 
 def start(home: Home, database: Database) -> None:
     """What killed processes left is gone. Cheap when there is nothing."""
-    if os.path.exists(_marker(home)) or leases.dead(database) or _ownerless_staging(home, database):
+    if os.path.exists(_marker(home)) or leases.dead(database) or ownerless_staging(home, database):
         sweep(home, database)
     content.drop_old_ingests(home, time.time() - INGEST_SECONDS)
     empty_trash(home)
@@ -179,7 +179,7 @@ def orphans(
     paths = [
         home.blob_path(digest)
         for digest in found.blobs
-        if digest not in blobs and (digest in doomed or _is_old(home.blob_path(digest)))
+        if digest not in blobs and (digest in doomed or is_old(home.blob_path(digest)))
     ]
     paths += [home.layer_dir(layer) for layer in found.layers if layer not in layers]
     for link in found.links:
@@ -190,7 +190,7 @@ def orphans(
     paths += [
         home.upper_dir(upper)
         for upper in found.uppers
-        if upper not in containers and _is_old(home.upper_dir(upper))
+        if upper not in containers and is_old(home.upper_dir(upper))
     ]
     return paths
 
@@ -200,14 +200,14 @@ def discard_orphans(home: Home, paths: list[str]) -> list[str]:
     return [place for path in paths if (place := discard(home, path))]
 
 
-def _is_old(path: str) -> bool:
+def is_old(path: str) -> bool:
     try:
         return os.stat(path).st_mtime < time.time() - GRACE_SECONDS
     except FileNotFoundError:
         return False
 
 
-def _ownerless_staging(home: Home, database: Database) -> list[str]:
+def ownerless_staging(home: Home, database: Database) -> list[str]:
     """Staging directories that no lease, dead or alive, stands for (a power cut took its row)."""
     found = os.listdir(f"{home.root}/staging")  # before the question: the lease comes first
     known = {lease for (lease,) in database.query("SELECT id FROM lease")} if found else set()
@@ -217,7 +217,7 @@ def _ownerless_staging(home: Home, database: Database) -> list[str]:
 def _bury_staging(home: Home, database: Database) -> list[str]:
     """What dead processes were unpacking is in the trash, and their leases are gone."""
     dead = leases.dead(database)
-    names = dead + _ownerless_staging(home, database)
+    names = dead + ownerless_staging(home, database)
     places = [discard(home, f"{home.root}/staging/{name}") for name in names]
     if dead:
         leases.drop(database, dead)
