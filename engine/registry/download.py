@@ -163,7 +163,7 @@ class Downloads:
                 skip -= len(data) - len(fresh)
                 try:
                     ingest.write(fresh)
-                except Corrupt:
+                except (Corrupt, Unavailable):  # too long, or the disk is full: give it back
                     ingest.restart()
                     raise
                 feed.advance(ingest.offset)

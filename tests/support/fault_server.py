@@ -30,6 +30,7 @@ class Exchange(BaseHTTPRequestHandler):
     """One request and what a script does to it."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes
     server: "_Server"
 
     def handle(self) -> None:

@@ -36,7 +36,7 @@ class TokenServer(FaultServer):
         super().__init__(self._answer, tls=tls)
         self.anonymous = anonymous
         self.expires_in = expires_in
-        self.signer = authority.issue("token-signer")
+        self.signer = authority.issue("token-signer", rsa=True)
         self.bundle = authority.certificate
 
     def _answer(self, exchange: Exchange) -> bool:

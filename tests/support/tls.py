@@ -4,6 +4,9 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+_EC_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+_RSA_KEY = ("-newkey", "rsa:2048")
+
 
 class Certificate(NamedTuple):
     """A certificate with its key, and the authority's certificate that proves it."""
@@ -21,7 +24,7 @@ class Authority:
         self.certificate = directory / "ca.crt"
         self._key = directory / "ca.key"
         _openssl(
-            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30",
+            "req", "-x509", *_EC_KEY, "-nodes", "-days", "30",
             "-subj", "/CN=pydock test authority", "-keyout", self._key, "-out", self.certificate,
         )  # fmt: skip
         (directory / "index.txt").touch()
@@ -33,14 +36,19 @@ class Authority:
         )
 
     def issue(
-        self, name: str, alternative: str = "DNS:localhost,IP:127.0.0.1", *, expired: bool = False
+        self,
+        name: str,
+        alternative: str = "DNS:localhost,IP:127.0.0.1",
+        *,
+        expired: bool = False,
+        rsa: bool = False,
     ) -> Certificate:
-        """A certificate for `alternative` (subjectAltName), yesterday's when `expired`."""
+        """A certificate for `alternative` (subjectAltName), an old one when `expired`."""
         certificate = self._directory / f"{name}.crt"
         key = self._directory / f"{name}.key"
         request = self._directory / f"{name}.csr"
         _openssl(
-            "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
+            "req", *(_RSA_KEY if rsa else _EC_KEY), "-nodes", "-subj", f"/CN={name}",
             "-addext", f"subjectAltName={alternative}", "-keyout", key, "-out", request,
         )  # fmt: skip
         end = "20200102000000Z" if expired else "20991231000000Z"

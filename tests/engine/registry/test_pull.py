@@ -33,6 +33,7 @@ from tests.support.registry import Registry
 
 pytestmark = pytest.mark.root
 FAST = Timeouts().scaled(1 / 20)
+HASTY = FAST._replace(stall_seconds=0.3, first_delay_seconds=0.005)
 S390X = {"os": "linux", "architecture": "s390x"}
 
 
@@ -60,7 +61,6 @@ class Store(NamedTuple):
             home=self.home,
             database=self.database,
             content=self.content,
-            images=self.images,
             progress=self.told.append,
             cancel=cancel,
             timeouts=timeouts,
@@ -386,7 +386,8 @@ SURVIVED: dict[str, tuple[Callable[[Exchange, int], bool], int]] = {
 def test_fault_is_survived(store: Store, fault: Callable[[Exchange, int], bool], size: int) -> None:
     image = example(size)
     with faulty(fault) as server:
-        assert store.pull(images.serve(server, "r", "1", image)) == image.config.digest
+        reference = images.serve(server, "r", "1", image)
+        assert store.pull(reference, timeouts=HASTY) == image.config.digest
     assert store.tree(image, 1)["usr/noise"] == noise(size)
 
 
@@ -544,7 +545,7 @@ def test_fault_that_cannot_be_survived_is_told(
     store: Store, fault: Callable[[Exchange, int], bool], kind: type[Exception], reason: str
 ) -> None:
     with faulty(fault) as server, pytest.raises(kind, match=reason) as caught:
-        store.pull(images.serve(server, "r", "1", example()))
+        store.pull(images.serve(server, "r", "1", example()), timeouts=HASTY)
     assert str(caught.value).isprintable()
     store.assert_nothing_half_made()
     image = example()
@@ -563,6 +564,38 @@ def test_image_larger_than_the_disk_is_refused_before_a_byte(store: Store) -> No
             store.pull(images.serve(server, "r", "1", huge))
         assert server.count("GET", image.layers[1].digest) == 0
     store.assert_nothing_half_made()
+
+
+def test_disk_that_fills_up_meanwhile_is_told_and_given_back(store: Store, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], check=True)
+    home = open_home(str(disk / "root"), str(tmp_path / "run"))
+    database = Database(home)
+    try:
+        content = Content(home, database)
+        small = Store(home, database, content, ImageStore(database, content), [], store.etc)
+        image = make_image([{"noise": noise(3 << 20)}])
+        ballast = disk / "ballast"
+
+        def fill(exchange: Exchange) -> bool:
+            if exchange.path.endswith(image.layers[0].digest) and not ballast.exists():
+                status = os.statvfs(disk)
+                ballast.write_bytes(bytes(status.f_bavail * status.f_frsize - (1 << 20)))
+            return False
+
+        with FaultServer(fill) as server:
+            reference = images.serve(server, "r", "1", image)
+            with pytest.raises(Unavailable, match=r"disk full: .* needs .* has"):
+                small.pull(reference)
+            small.assert_nothing_half_made()
+            partial = Path(home.root) / "ingest" / image.layers[0].digest[7:]
+            assert partial.stat().st_size == 0
+            ballast.write_bytes(b"")
+            assert small.pull(reference) == image.config.digest
+    finally:
+        database.close()
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_web_page_is_no_manifest(store: Store) -> None:
@@ -627,12 +660,10 @@ from engine.home import open_home
 from engine.oci.reference import parse_reference
 from engine.registry.pull import pull
 from engine.storage.content import Content
-from engine.storage.image_store import ImageStore
 from engine.storage.metadata import Database
 home = open_home(); database = Database(home); content = Content(home, database)
 print("begin", flush=True)
-pull(parse_reference(sys.argv[1]), home=home, database=database, content=content,
-     images=ImageStore(database, content))
+pull(parse_reference(sys.argv[1]), home=home, database=database, content=content)
 """
 
 

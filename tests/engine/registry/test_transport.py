@@ -136,16 +136,25 @@ def test_broken_connection_is_transient(transport: Transport, fault: str) -> Non
         get(transport, server.url)
 
 
-def test_first_line_that_does_not_come_is_transient(transport: Transport) -> None:
+@pytest.fixture
+def hasty(etc: Path) -> Iterator[Transport]:
+    """One that gives up on a silent server soon."""
+    patience = FAST._replace(headers_seconds=0.2, stall_seconds=0.2)
+    made = Transport(Hosts(str(etc)), patience, Cancel())
+    yield made
+    made.close()
+
+
+def test_first_line_that_does_not_come_is_transient(hasty: Transport) -> None:
     def answer(exchange: Exchange) -> bool:
         exchange.stall()
         return True
 
     with FaultServer(answer) as server, pytest.raises(Transient, match="stalled"):
-        get(transport, server.url)
+        get(hasty, server.url)
 
 
-def test_body_that_stalls_is_transient(transport: Transport) -> None:
+def test_body_that_stalls_is_transient(hasty: Transport) -> None:
     def answer(exchange: Exchange) -> bool:
         exchange.send_head(200, None, 100)
         exchange.wfile.write(b"half")
@@ -153,7 +162,7 @@ def test_body_that_stalls_is_transient(transport: Transport) -> None:
         return True
 
     with FaultServer(answer) as server, pytest.raises(Transient, match="stalled"):
-        get(transport, server.url)
+        get(hasty, server.url)
 
 
 def test_body_that_crawls_is_transient(etc: Path) -> None:
