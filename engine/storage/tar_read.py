@@ -80,6 +80,7 @@ class TarReader:
         self._left = 0  # payload bytes of the current entry that were not read
         self._padding = 0
         self._globals: dict[bytes, bytes] = {}
+        self._global_text = b""
         self._octal = _Numbers()
         self.entries = 0
 
@@ -151,6 +152,7 @@ class TarReader:
             self._skip(self._left + self._padding)
             self._left = self._padding = 0
         local: list[tuple[bytes, bytes]] = []
+        text = b""  # of the extended headers: most have neither attributes nor holes
         long_name = long_link = None
         extended = 0
         start = self._base + self._position
@@ -184,9 +186,12 @@ class TarReader:
                     extended += 1
                     data = self._extended_header(size, extended)
                     if kind == b"x":
-                        local = _pax_records(data)
+                        local, text = _pax_records(data), data
                     elif kind == b"g":
                         self._globals.update(_pax_records(data))
+                        self._global_text += data
+                        if len(self._global_text) > MAX_EXTENDED_BYTES:
+                            raise ValueError(f"global headers above {MAX_EXTENDED_BYTES} bytes")
                     elif kind == b"L":
                         long_name = data.rstrip(b"\0")
                     else:
@@ -221,8 +226,10 @@ class TarReader:
                     group = _decimal(pax, b"gid", group)
                     if pax.get(b"mtime"):
                         mtime_ns = _time_ns(pax[b"mtime"])
-                    xattrs = _xattrs(pax)
-                    if any(key.startswith(b"GNU.sparse.") for key in pax):
+                    text += self._global_text
+                    if b".xattr." in text:
+                        xattrs = _xattrs(pax)
+                    if b"GNU.sparse." in text:
                         name = pax.get(b"GNU.sparse.name") or name
                         real_size, pieces = _sparse_of_pax(pax, local)
                 if not (0 <= owner <= MAX_ID and 0 <= group <= MAX_ID):
@@ -349,13 +356,15 @@ class _Numbers(dict[bytes, int]):
 
 def _number(field: bytes) -> int:
     """A header's number: octal digits between blanks or NULs, or GNU's base-256."""
-    if field[0] & 0x80:
-        value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
-        return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value
-    digits = field.strip(b"\0 ").partition(b"\0")[0].rstrip(b" ")
-    if not digits:
-        return 0
-    if not digits.isdigit() or digits.strip(b"01234567"):
+    digits = field.strip(b"\0 ")
+    if not digits.isdigit():
+        if field[0] & 0x80:
+            value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
+            return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value
+        digits = digits.partition(b"\0")[0].rstrip(b" ")  # what follows a NUL was never cleared
+        if not digits:
+            return 0
+    if not digits.isdigit() or b"8" in digits or b"9" in digits:
         raise ValueError(f"bad number {field!r}")
     return int(digits, 8)
 

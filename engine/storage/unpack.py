@@ -176,14 +176,14 @@ class Unpacking:
         self._kill()
         for thread in self._threads:
             thread.join()
-        place = discard(self._home, self._staging)
         self._held.close()
-        self._lease.release()
+        place = discard(self._home, self._staging)
         if place and self._cancel.cancelled:
             # The caller is answered at once; the interpreter waits for this thread, not he.
             threading.Thread(target=remove_tree, args=(place,), name="trash").start()
         elif place:
             remove_tree(place)
+        self._lease.release()
 
     def missing(self, diff_ids: Sequence[DiffID]) -> list[int]:
         """Which layers (positions, bottom first) must be fed: those that are not here yet, each
