@@ -61,6 +61,7 @@ class Store(NamedTuple):
             home=self.home,
             database=self.database,
             content=self.content,
+            images=self.images,
             progress=self.told.append,
             cancel=cancel,
             timeouts=timeouts,
@@ -660,10 +661,12 @@ from engine.home import open_home
 from engine.oci.reference import parse_reference
 from engine.registry.pull import pull
 from engine.storage.content import Content
+from engine.storage.image_store import ImageStore
 from engine.storage.metadata import Database
 home = open_home(); database = Database(home); content = Content(home, database)
 print("begin", flush=True)
-pull(parse_reference(sys.argv[1]), home=home, database=database, content=content)
+pull(parse_reference(sys.argv[1]), home=home, database=database, content=content,
+     images=ImageStore(database, content))
 """
 
 
