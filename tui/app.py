@@ -157,9 +157,12 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
         return []
 
     def _hints(self) -> list[Hint]:
-        scopes = [scope for scope, _ in self.owners()]
-        actions = [a for a in self.registry.of(scopes) if a.hint and self.registry.key(a)]
-        return [(self.registry.key(action), action.title) for action in actions]
+        owners = dict(reversed(self.owners()))
+        actions = [a for a in self.registry.of(s for s, _ in self.owners()) if a.hint]
+        if not self.pane.list.rows:  # verbs need a row: only what can be done without one
+            actions = [a for a in actions if not a.enabled(owners[a.scope])]
+        keys = [(self.registry.key(action), action.title) for action in actions]
+        return [(key, title) for key, title in keys if key]
 
     # -- actions
 

@@ -50,6 +50,7 @@ DEFAULT: dict[str, tuple[str, ...]] = {
     "containers.kill": ("^k",),
     "containers.processes": ("t",),
     "containers.inspect": ("d",),
+    "containers.unmask": ("U",),
 }
 
 

@@ -51,7 +51,7 @@ class Logs(LogView):
             self._worker.cancel()
         self.clear()
         if container is not None:
-            self._worker = self.run_worker(self._follow(container.id))
+            self._worker = self.work(self._follow, container.id)
 
     async def _follow(self, container_id: str) -> None:
         console = _console(self)
@@ -236,7 +236,7 @@ class Facts(Details):
             self._shown = ""
             self.put([])
         else:
-            self.run_worker(self._read(container.id), exclusive=True)
+            self.work(self._read, container.id, exclusive=True)
 
     async def _read(self, container_id: str) -> None:
         again = self._shown == container_id
@@ -254,7 +254,9 @@ class Facts(Details):
 
 
 class Environment(Facts):
-    """Variables; what looks secret is masked."""
+    """Variables; what looks secret is masked until somebody asks."""
+
+    unmasked = False
 
     def facts(self, container: Container) -> list[Line]:
         lines: list[Line] = []
@@ -262,7 +264,7 @@ class Environment(Facts):
         wide = min(32, max(map(len, names), default=0))
         for entry in container.env:
             name, _, value = entry.partition("=")
-            secret = any(word in name.lower() for word in SECRET)
+            secret = not self.unmasked and any(word in name.lower() for word in SECRET)
             shown: Part = ("••••••", "faint") if secret and value else (value, "text")
             lines.append(((f"{name:<{wide}}  ", "dim"), shown))
         return lines or [(("no variables", "dim"),)]
@@ -366,7 +368,7 @@ class Processes(ListTable):
             self.empty = (((f"{name} does not run", "dim"),),)
             self.put([])
         elif force or self.is_on_screen:
-            self.run_worker(self._read(container.id), exclusive=True)
+            self.work(self._read, container.id, exclusive=True)
 
     async def _read(self, container_id: str) -> None:
         try:

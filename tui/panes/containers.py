@@ -125,7 +125,6 @@ class ContainersPane(Pane):
         if self.store.images.rows:
             where = f"There are {len(self.store.images.rows)} images to run in another terminal:"
         return (
-            (),
             (("No containers yet.", "strong bold"),),
             ((where, "dim"),),
             (),
@@ -334,6 +333,13 @@ class ContainersPane(Pane):
                 "go", "removed", lambda ref: remove(ref, force=bool(running), volumes=True)
             )
 
+    def unmask(self) -> None:
+        """Show what looks secret among the variables, or hide it again."""
+        body = self.current_body
+        if isinstance(body, Environment):
+            body.unmasked = not body.unmasked
+            self.chosen()
+
     async def shell(self) -> None:
         """A shell in the container; the console comes back when it ends."""
         from tui.shell import open_shell
@@ -428,6 +434,13 @@ ContainersPane.ACTIONS = (
         _needs("running", "paused"),
         hint=True,
         danger=True,
+    ),
+    Action(
+        "containers.unmask",
+        "unmask",
+        ContainersPane.unmask,
+        "secret variables",
+        lambda pane: "" if pane.tab == "Env" else "only the Env tab hides something",
     ),
     _shows("processes", "Procs", "what runs in it", hint=True),
     _shows("inspect", "Inspect", "all that is known", hint=True),

@@ -237,6 +237,10 @@ class Pane(Sketch, Placing):
             self.list.empty = (((hides, "text"), ("  esc", "text bold"), (" clears", "dim")),)
         elif not rows:
             self.list.empty = self.nothing()
+        bare = not total and getattr(self.store, self.KIND).known
+        if bare != self.list.bare:
+            self.list.bare = bare
+            self.replan()
         self.list.put(rows)
         if self._wanted and (key := self.found(self._wanted)):
             self._wanted = ""
@@ -339,6 +343,8 @@ class Pane(Sketch, Placing):
     def plan(self, width: int, height: int) -> Plan:
         """Where everything stands, by LOOK's grid."""
         top = 2 if self.filtering else 1
+        if self.list.bare:
+            return Plan([(self.list, Region(0, 1, width, height - 1))], [])
         split = width >= SPLIT_FROM
         places: list[tuple[Widget, Region]] = []
         if split:

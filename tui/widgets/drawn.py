@@ -4,11 +4,14 @@ Textual's style sheets, borders, scroll bars and rich renderables are not used: 
 `Strip` a row, the frame's layouts (`tui.panes.pane`, `tui.app`) give it its place.
 """
 
-from typing import ClassVar, cast
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, cast
 
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
+from textual.worker import Worker
 
 from tui.actions import Action
 from tui.output import OutputApp
@@ -44,7 +47,7 @@ class Drawn(Widget):
             self._drawn = None
             self.refresh()
             return
-        self._drawn = after = self.lines(*size)
+        self._drawn = after = self.lines(*size) if all(size) else []
         regions = [
             Region(0, y, size[0], 1)
             for y, (old, new) in enumerate(zip(before, after, strict=True))
@@ -52,6 +55,14 @@ class Drawn(Widget):
         ]
         if regions:
             self.refresh(*regions)
+
+    def work(
+        self, call: Callable[..., Coroutine[Any, Any, None]], *values: Any, exclusive: bool = False
+    ) -> Worker[None]:
+        """Run `call(*values)` beside everything else; an `exclusive` one ends the one before it.
+        It is called, not handed over as a coroutine, which nobody would await if it ended early."""
+        begin = cast("Callable[[], Coroutine[None, None, None]]", functools.partial(call, *values))
+        return self.run_worker(begin, exclusive=exclusive)
 
     def forget(self) -> None:
         """Draw everything again: the theme has changed."""
@@ -61,7 +72,7 @@ class Drawn(Widget):
     def render_lines(self, crop: Region) -> list[Strip]:
         size = (self.size.width, self.size.height)
         if self._drawn is None or self._drawn_for != size:
-            self._drawn = self.lines(*size)
+            self._drawn = self.lines(*size) if all(size) else []
             self._drawn_for = size
         first, last = crop.x, crop.right
         strips = self._drawn[crop.y : crop.bottom]
@@ -69,10 +80,8 @@ class Drawn(Widget):
             strips = [strip.crop(first, last) for strip in strips]
         return strips
 
-    def on_focus(self) -> None:
-        self.redraw()
-
-    def on_blur(self) -> None:
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
         self.redraw()
 
 

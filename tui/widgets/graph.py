@@ -13,22 +13,23 @@ WARN_FROM = 0.8
 
 def columns(meters: Sequence[Meter], value: Callable[[Meter], float], cells: int) -> list[float]:
     """Two values a cell over five minutes, -1 where nothing was measured. It shifts by whole
-    cells: the newest cell appears when its time is over."""
+    cells; only the newest one still changes."""
     count = 2 * cells
     if not meters or not cells:
         return [-1.0] * count
     cell = HISTORY_SECONDS / cells
-    end = math.floor(meters[-1].time_seconds / cell) * cell
+    end = (math.floor(meters[-1].time_seconds / cell) + 1) * cell
     sums, counts = [0.0] * count, [0] * count
     for meter in meters:
         bucket = math.floor((meter.time_seconds - end) / cell * 2) + count
         if 0 <= bucket < count:
             sums[bucket] += value(meter)
             counts[bucket] += 1
+    newest = max(n for n, number in enumerate(counts) if number)
     values, last = [], -1.0
-    for total, number in zip(sums, counts, strict=True):
-        last = total / number if number else last
-        values.append(last)
+    for n, number in enumerate(counts):
+        last = sums[n] / number if number else last
+        values.append(last if n <= newest else -1.0)
     return values
 
 

@@ -110,6 +110,7 @@ class ListTable(Movable):
         self.cursor = 0
         self.top = 0
         self.empty: tuple[tuple[Part, ...], ...] = ()  # what stands there instead of rows
+        self.bare = False  # nothing but that: no titles
         self._key = ""
         self._sort = next((i for i, c in enumerate(columns) if c.title == sort), -1)
         self._descending = descending
@@ -239,6 +240,8 @@ class ListTable(Movable):
     def lines(self, width: int, height: int) -> list[Strip]:
         places = fit(self.columns, width)
         room = max(0, height - self.titles)
+        if self.bare and not self.rows:
+            return self._bare_lines(width, height)
         lines = [self._title_line(places, width)] if self.titles and height else []
         if not self.rows and self.empty:
             canvas = Canvas(width, room)
@@ -269,6 +272,15 @@ class ListTable(Movable):
                 self._cache[cached] = strip
             lines.append(strip)
         return lines
+
+    def _bare_lines(self, width: int, height: int) -> list[Strip]:
+        """What is said instead of a list, with room around it."""
+        canvas = Canvas(width, height)
+        x = EDGE if width < 100 else width // 2 - 36
+        y = max(0, min(height - len(self.empty), (height - len(self.empty)) * 2 // 5))
+        for n, parts in enumerate(self.empty):
+            canvas.spans(x, y + n, parts, width - 1)
+        return canvas.strips(self.look)
 
     def _title_line(self, places: list[Place], width: int) -> Strip:
         canvas = Canvas(width, 1)

@@ -1,0 +1,82 @@
+"""The console on a scene: in a pilot, or as a program in a pty. Screens are kept as golden text."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from tests.support.scene import NOW_NS, Scene
+from tui import theme
+from tui.app import ConsoleApp
+from tui.terminal import Terminal
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "screens"
+
+
+@contextlib.asynccontextmanager
+async def console(
+    scene: Scene, size: tuple[int, int] = (80, 24), *, pane: str = "containers", ref: str = ""
+) -> AsyncIterator[Pilot[int]]:
+    """A pilot of a console that shows the scene and is quiet."""
+    look = theme.load("night", {})
+    app = ConsoleApp(scene.engine, look, Terminal(), pane=pane, ref=ref, resync=False)
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot)
+        try:
+            yield pilot
+        finally:
+            scene.close()
+
+
+def screen(pilot: Pilot[int]) -> str:
+    """The screen as text, without blanks at the rows' ends."""
+    strips = pilot.app.screen._compositor.render_strips()
+    return "\n".join(strip.text.rstrip() for strip in strips) + "\n"
+
+
+async def settle(pilot: Pilot[int]) -> None:
+    """Wait until the screen has stood still for a while: streams and timers have had their turn."""
+    before, still = "", 0
+    while still < 3:
+        await pilot.pause(0.04)
+        now = screen(pilot)
+        before, still = now, still + 1 if now == before else 0
+
+
+def matches_golden(name: str, text: str) -> None:
+    """The screen is the one that is kept; PYDOCK_GOLDEN=write keeps this one."""
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("PYDOCK_GOLDEN") == "write":
+        path.write_text(text)
+    assert text == path.read_text(), f"{path} (PYDOCK_GOLDEN=write keeps the new one)"
+
+
+def freeze_clock() -> None:
+    """The clock stands at the scene's moment, in UTC."""
+    time.time_ns = lambda: NOW_NS
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+
+
+def program(argument: str = "", *flags: str) -> list[str]:
+    """Arguments for a pty: a console on a scene; `argument` is python that may change the `scene`
+    and the keyword arguments `options` before it starts."""
+    code = (
+        "import os, sys\n"
+        "from tests.support.console import freeze_clock\n"
+        "from tests.support.scene import HOST, Scene\n"
+        "freeze_clock()\n"
+        "from tui import terminal, theme\n"
+        "from tui.app import ConsoleApp\n"
+        "from tui.main import run\n"
+        "scene, options, look = Scene(), {'resync': False}, 'night'\n"
+        f"{argument}\n"
+        "seen = terminal.detect(os.environ, sys.stderr.encoding)\n"
+        "app = ConsoleApp(scene.engine, theme.load(look, {}), seen, **options)\n"
+        "sys.exit(run(app))\n"
+    )
+    return [sys.executable, *flags, "-c", code]

@@ -1,0 +1,20 @@
+"""Console tests stand at one moment, in UTC."""
+
+import time
+
+import pytest
+
+from tests.support.scene import NOW_NS
+from tui import feed
+from tui.panes import container_detail, pane
+
+
+@pytest.fixture(autouse=True)
+def _one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: NOW_NS)
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/nonexistent")
+    time.tzset()
+    monkeypatch.setattr(pane, "DWELL_SECONDS", 0.02)
+    monkeypatch.setattr(container_detail, "APPEND_SECONDS", 0.01)
+    monkeypatch.setattr(feed, "COALESCE_SECONDS", 0.01)
