@@ -45,7 +45,8 @@ class ContainerStore:
         self._database = database
 
     def create(self, row: ContainerRow) -> None:
-        """Raises Conflict when the name is taken, NotFound when the image has just gone."""
+        """Raises Conflict when the name is taken, NotFound when the image or one of the volumes has
+        just gone."""
         values = row._replace(config=json.dumps(row.config))  # type: ignore[arg-type]
         marks = ",".join("?" * len(ContainerRow._fields))
         try:
@@ -67,8 +68,12 @@ class ContainerStore:
                     f'"{other.id if other else "unknown"}"',
                     f"remove or rename it: pydock rm {row.name}",
                 ) from error
+            if self._database.first("SELECT 1 FROM image WHERE id=?", (row.image_id,)) is None:
+                raise NotFound(
+                    f"image {row.image}: it was removed meanwhile", f"pydock pull {row.image}"
+                ) from error
             raise NotFound(
-                f"image {row.image}: it was removed meanwhile", f"pydock pull {row.image}"
+                f"container {row.name}: one of its volumes was removed meanwhile", "try again"
             ) from error
 
     def get(self, ref: str) -> ContainerRow:
@@ -82,7 +87,7 @@ class ContainerStore:
         """As `get`, None when there is none."""
         name = ref.removeprefix("/")
         found = self._database.first(
-            f"SELECT {_COLUMNS} FROM container WHERE id=? OR name=?", (ref, name)
+            f"SELECT {_COLUMNS} FROM container WHERE id=?1 OR name=?2 ORDER BY id<>?1", (ref, name)
         )
         if found is None and ref and all(digit in "0123456789abcdef" for digit in ref):
             rows = self._database.query(
@@ -137,7 +142,7 @@ class ContainerStore:
             ) from error
 
     def remove(self, container_id: str) -> None:
-        """The row, its snapshot's and its uses of volumes are gone."""
+        """The row and its uses of volumes are gone."""
         with self._database.transaction() as cursor:
             cursor.execute("DELETE FROM container WHERE id=?", (container_id,))
 

@@ -111,7 +111,7 @@ class NetworkStore:
 
     def add_endpoint(self, row: EndpointRow, ports: Sequence[PortMapping] = ()) -> None:
         """An endpoint with its published ports. Raises Conflict when an address or a port is
-        taken, in docker's words."""
+        taken, in docker's words, or the container is there already, NotFound (network)."""
         try:
             with self._database.transaction() as cursor:
                 cursor.execute(
@@ -133,9 +133,18 @@ class NetworkStore:
                             "pydock ps shows who has it",
                         ) from error
         except sqlite3.IntegrityError as error:
-            raise Conflict(
-                f"address {row.ip_address} is already in use in network {row.network_id[:12]}",
-                "try again",
+            if "endpoint.container_id" in str(error):
+                raise Conflict(
+                    f"container {row.container_name} is in network {row.network_id[:12]} already",
+                    "disconnect it first",
+                ) from error
+            if "endpoint.ip_address" in str(error):
+                raise Conflict(
+                    f"address {row.ip_address} is already in use in network {row.network_id[:12]}",
+                    "try again",
+                ) from error
+            raise NotFound(
+                f"network {row.network_id[:12]}: it was removed meanwhile", "pydock network ls"
             ) from error
 
     def set_endpoint_state(self, endpoint_id: str, state: str) -> None:
