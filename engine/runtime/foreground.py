@@ -6,7 +6,7 @@ import select
 import signal
 import termios
 import tty as terminals
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from engine.kernel import tty
@@ -18,13 +18,15 @@ _FAULTS = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP")
 _NEVER = ("SIGKILL", "SIGSTOP")
 
 
-def follow(pid: int, pidfd: int, console: int) -> int:
+def follow(pid: int, pidfd: int, console: int, start: Callable[[], object]) -> int:
     """The exit code of child `pid` (128+n for signal n), when it has ended.
 
-    Meanwhile signals are passed on to it, and, if `console` is the master of its terminal and not
-    -1, what is typed here and written there.
+    It runs when `start` is called, and no signal is lost from before that: they are passed on to
+    it, and, if `console` is the master of its terminal and not -1, what is typed here and written
+    there.
     """
     with _forwarding(pidfd, console), _raw(console):
+        start()
         if console >= 0:
             _relay(pidfd, console)
         _, status = os.waitpid(pid, 0)

@@ -261,6 +261,10 @@ def become(process: Process, last_capability: int, identity: Identity, where: Wh
     bounding, effective, permitted, inheritable, ambient = process["capabilities"]
     _, ours, _ = capabilities.get()
     permitted &= ours  # an engine that lacks a capability cannot give it
+    if uid and process["user"] is not None:
+        # docker leaves other users of an image nothing, as execve(2) would; so they are not asked
+        # for less than a user's rights when the program is opened, either.
+        permitted &= ambient
     capabilities.limit_bounding(bounding, last_capability)  # needs CAP_SETPCAP
     capabilities.keep_on_setuid(True)
     where.at("user", str(uid))

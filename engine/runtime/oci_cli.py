@@ -166,10 +166,12 @@ def _run(request: Request) -> int:
     detach = "detach" in request.options
     state, created = _make(request)
     try:
-        _begin(state)
         if detach:
+            _begin(state)
             return 0
-        return _wait(created)
+        from engine.runtime.foreground import follow  # signals and terminals, for this case alone
+
+        return follow(created.pid, created.pidfd, created.console_fd, lambda: _begin(state))
     except BaseException:
         destroy(created)
         detach = False  # nobody will look after it
@@ -364,13 +366,6 @@ def _remove(state: states.State) -> None:
         cgroup.kill()
         cgroup.remove()
     states.remove(state.root, state.id)
-
-
-def _wait(created: Created) -> int:
-    """The exit code of the program; until then signals and the terminal are passed on."""
-    from engine.runtime.foreground import follow
-
-    return follow(created.pid, created.pidfd, created.console_fd)
 
 
 _COMMANDS = {

@@ -6,7 +6,6 @@ Only facts that do not change are kept; whether the container runs is asked of t
 import json
 import os
 import re
-import shutil
 from typing import Any, NamedTuple
 
 from engine.errors import Conflict, InvalidInput, NotFound
@@ -108,7 +107,9 @@ def load(root: str, id: str) -> State:
 
 def remove(root: str, id: str) -> None:
     """Nothing is remembered of the container."""
-    shutil.rmtree(f"{root}/{id}")
+    for entry in os.scandir(f"{root}/{id}"):  # flat; shutil would import four compressors
+        os.unlink(entry.path)
+    os.rmdir(f"{root}/{id}")
 
 
 def boot_id() -> str:

@@ -115,7 +115,7 @@ def random_profile(random_: random.Random) -> dict[str, Any]:
     actions = list(ACTIONS)
     operators = ["EQ", "NE", "LT", "LE", "GT", "GE", "MASKED_EQ"]
     rules = []
-    for _ in range(random_.randrange(20)):
+    for _ in range(random_.randrange(12)):
         rule: dict[str, Any] = {
             "names": random_.sample(names, random_.randrange(1, 30)),
             "action": random_.choice(actions),
