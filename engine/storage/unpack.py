@@ -66,6 +66,7 @@ class Feed:
         self.done = threading.Event()
         self.failure: BaseException | None = None
         self.result: Unpacked | None = None  # None when another process unpacked it meanwhile
+        self.directory = ""  # where it lies
 
     def advance(self, bytes_available: int) -> None:
         """That many bytes of the blob can be read."""
@@ -307,7 +308,7 @@ class Unpacking:
 
     def _unpack(self, feed: Feed, blob: int) -> Unpacked:
         for attempt in range(2):
-            directory = f"{self._staging}/{feed.index}.{secrets.token_hex(4)}"
+            feed.directory = directory = f"{self._staging}/{secrets.token_hex(8)}"
             os.mkdir(directory, 0o700)
             worker = feed.attach(directory, blob)
             if self._cancel.cancelled:
@@ -326,7 +327,6 @@ class Unpacking:
             else:
                 with self._lock:
                     self.warnings += result.warnings
-                os.rename(directory, f"{self._staging}/{feed.index}")
                 return result
             finally:
                 feed.detach()
@@ -425,7 +425,6 @@ class Unpacking:
         """A layer that was unpacked alone is right over `lower` (diff directories, top first)."""
         result = feed.result
         assert result is not None
-        directory = f"{self._staging}/{feed.index}"
         sizes = result.size_bytes, result.disk_bytes, result.entries
         # The root is nobody's to imply: a container's own upper directory shows in its place.
         implied = [path for path in result.implied if path]
@@ -434,7 +433,7 @@ class Unpacking:
         if leaning and not layer_fixup.is_right(
             [os.fsencode(path) for path in paths], implied, result.lower_links, result.whiteouts
         ):
-            argument = (directory, paths, implied, result.lower_links, below or BOTTOM)
+            argument = (feed.directory, paths, implied, result.lower_links, below or BOTTOM)
             self._fixer = Worker("engine.storage.layer_worker:fix_up", argument)
             self._check()
             try:
@@ -448,7 +447,7 @@ class Unpacking:
         layer_id = base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
         parent_chain = (below or BOTTOM) if leaning else None
         return _Place(
-            layer_id, directory, _NewLayer(feed.diff_id, parent_chain, feed.digest, *sizes)
+            layer_id, feed.directory, _NewLayer(feed.diff_id, parent_chain, feed.digest, *sizes)
         )
 
     def _move_in(self, place: _Place) -> int:

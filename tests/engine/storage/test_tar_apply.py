@@ -307,7 +307,7 @@ CASES = [
     ),
     Case(
         "deep tree is replaced",
-        pax({b"path": b"/".join([b"d"] * 1500)}) + directory(b"x") + file(b"d", b"1"),
+        pax({b"path": b"/".join([b"d"] * 1100)}) + directory(b"x") + file(b"d", b"1"),
         {"d": F(b"1")},
     ),
 ]

@@ -226,6 +226,21 @@ def test_layer_fed_again_after_an_abort(store: Store) -> None:
     assert leftovers(store) == []
 
 
+def test_layer_fed_again_after_it_was_unpacked(store: Store) -> None:
+    """The tar was right, the blob's digest was not: the downloader begins again."""
+    descriptor = blob_descriptor(store, SMALL)
+    with Unpacking(store.home, store.database, progress=None, cancel=Cancel()) as unpacking:
+        for _ in range(2):
+            feed = unpacking.feed(
+                0, SMALL.digest, SMALL.diff_id, len(SMALL.blob), descriptor, complete=True
+            )
+            feed.done.wait()
+            feed.abort()
+        unpacking.publish(new_image(store, [SMALL]))
+    os.close(descriptor)
+    assert leftovers(store) == []
+
+
 def test_two_pulls_of_one_layer_unpack_it_once(store: Store) -> None:
     """The second waits for the first one's transaction."""
     each = big(200)
