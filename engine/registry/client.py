@@ -27,11 +27,12 @@ from engine.oci.digest import Digest, parse_digest, sha256_of
 from engine.oci.reference import TAG, Reference
 from engine.registry.credentials import find_credential
 from engine.registry.hosts import Hosts, address_of
+from engine.registry.origin import Origin, split_url
 from engine.registry.retry import TRANSIENT_STATUSES, Transient, parse_retry_after
 from engine.registry.secret import quote_foreign
 from engine.registry.timeouts import Timeouts
 from engine.registry.tokens import Authorizer
-from engine.registry.transport import Origin, Response, Transport, split_url
+from engine.registry.transport import Response, Transport
 
 _ACCEPT = ", ".join((OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST))
 _MAX_ANSWERS = 2  # 401s in a row: one for the token, one for a wider scope

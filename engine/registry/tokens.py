@@ -16,9 +16,10 @@ from urllib.parse import urlencode
 from engine.errors import EngineError, InvalidInput, NotFound, Unavailable
 from engine.registry.challenge import Challenge, parse_challenges
 from engine.registry.credentials import Credential
+from engine.registry.origin import Origin, check_leads_outside, split_url
 from engine.registry.retry import TRANSIENT_STATUSES, Transient, parse_retry_after
 from engine.registry.secret import Secret, basic_authorization, quote_foreign
-from engine.registry.transport import Origin, Response, Transport, split_url
+from engine.registry.transport import Response, Transport
 
 SHORTEST_LIFE_SECONDS = 60  # what a token without expires_in lives
 RENEW_AT = 0.8  # of its life
@@ -118,7 +119,7 @@ class Authorizer:
 
     def _fetch_token(self, challenge: Challenge) -> None:
         origin, _ = split_url(challenge.parameters["realm"])
-        self._transport.check_leads_outside(self._origin, origin, "token server")
+        check_leads_outside(self._origin, origin, "token server")
         credential = self._credential()
         if credential and credential.registry_token:
             if self._header:
