@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
-import threading
-from collections import deque
+import re
+import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
-from engine.kernel.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, Inotify
+from engine.follow import Following
+from engine.kernel.inotify import (
+    IN_CLOSE_WRITE,
+    IN_CREATE,
+    IN_DELETE,
+    IN_IGNORED,
+    IN_MODIFY,
+    IN_MOVED_TO,
+)
 from engine.model.container import LogLine
-from engine.monitor.logs import MAX_FILES
-
-if TYPE_CHECKING:
-    from engine.engine import Source
+from engine.monitor.logs import MAX_FILES, STAMP_BYTES
 
 _BLOCK_BYTES = 1 << 16
-_GONE_MILLISECONDS = 500  # how often a follower looks whether the container still runs
+_CHANGES = IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_CLOSE_WRITE
+_LOOKS, _LOOK_SECONDS = 100, 0.02  # at a writer that has closed the log
+_PART = re.compile(rb"^.{%d} std(?:out|err) P " % STAMP_BYTES, re.MULTILINE)
+
+_STREAM = slice(STAMP_BYTES + 1, STAMP_BYTES + 7)
+_MARK = slice(STAMP_BYTES + 7, STAMP_BYTES + 10)
+_TEXT = slice(STAMP_BYTES + 10, None)
 
 
 def read(
@@ -31,11 +40,15 @@ def read(
     alive: Callable[[], bool] = lambda: False,
 ) -> LogStream:
     """Lines of the log in `directory`, oldest first: the last `tail` ones, or all. With `follow`,
-    also what comes, until the container's end (`alive` is false and all is read)."""
+    also what comes, until the container's end: `alive` is false and all is read.
+
+    A line of more than 16 KiB comes in parts, all but its last marked `partial`; so does one whose
+    end never came. Memory does not grow with the log.
+    """
     return LogStream(directory, follow, tail, since_ns, until_ns, alive)
 
 
-class LogStream:
+class LogStream(Following[LogLine]):
     """The face's Stream of log lines. One thread reads, any thread closes."""
 
     def __init__(
@@ -47,42 +60,65 @@ class LogStream:
         until_ns: int,
         alive: Callable[[], bool],
     ) -> None:
-        self._directory = directory
         self._path = f"{directory}/log"
         self._follow = follow
-        self._since_ns = since_ns
+        self._until = format_time(until_ns) if until_ns else b"~"
         self._until_ns = until_ns
         self._alive = alive
-        self._watch = Inotify(directory, IN_MODIFY | IN_CREATE | IN_MOVED_TO) if follow else None
-        self._wake, self._waker = os.pipe2(os.O_CLOEXEC)
-        self._lock = threading.Lock()
-        self._closed = False
+        self._files: list[int] = []  # oldest first
         self._rest = b""
-        self._parts: dict[str, tuple[int, list[bytes]]] = {}
-        self._ready: deque[LogLine] = deque()
-        self._last = False
-        self._files = self._open_files()
+        self._stamp = b""
+        self._time_ns = 0
+        super().__init__(directory, _CHANGES)
+        self._files = self._open_all()
+        if since_ns:
+            self._skip_before(format_time(since_ns))
         if tail is not None:
             self._skip_to_tail(tail)
 
-    def __iter__(self) -> Iterator[LogLine]:
-        return self
+    def _items(self) -> Iterator[LogLine]:
+        ended = False
+        while True:
+            while self._files:
+                while data := os.read(self._files[0], _BLOCK_BYTES):
+                    for line in self._lines(data):
+                        parsed = self._parse(line)
+                        if parsed is not None:
+                            if self._stamp > self._until:
+                                return
+                            yield parsed
+                if len(self._files) == 1:
+                    break
+                os.close(self._files.pop(0))
+                self._rest = b""
+            if ended or not self._follow or self._watch.closed:
+                return
+            ended = not self._wait()
 
-    def __next__(self) -> LogLine:
-        while not self._ready:
-            if self._closed or not self._more():
-                self._release()
-                raise StopIteration
-        return self._ready.popleft()
+    def _wait(self) -> bool:
+        """There may be more; False when what is there now is the last."""
+        looks = 0
+        while not self._watch.closed:
+            if not self._alive():
+                self._open_rotated()
+                return False
+            timeout = _LOOK_SECONDS if looks else None
+            if self._until_ns:
+                left = (self._until_ns - time.time_ns()) / 1e9
+                if left <= 0:
+                    return False
+                timeout = min(left, timeout or left)
+            names = self._watch.wait(timeout)
+            change = names.get("log", 0)
+            if names.get("", 0) & IN_IGNORED or change & IN_DELETE:  # removed with its container
+                return False
+            if self._open_rotated() or change & IN_MODIFY:
+                return True
+            # A monitor's last close lies beside the freeing of its lock, before or after.
+            looks = _LOOKS if change & IN_CLOSE_WRITE else max(0, looks - 1)
+        return False
 
-    def close(self) -> None:
-        """The reader, waiting or not, gets no more."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                os.write(self._waker, b"1")
-
-    def _open_files(self) -> deque[int]:
+    def _open_all(self) -> list[int]:
         """Descriptors of the log's files, oldest first."""
         found: list[int] = []
         seen: set[int] = set()
@@ -95,142 +131,146 @@ class LogStream:
                     os.close(descriptor)
                 else:
                     seen.add(inode)
-                    found.append(descriptor)
-        return deque(reversed(found))
+                    found.insert(0, descriptor)
+        return found
+
+    def _open_rotated(self) -> bool:
+        """Whether newer files stand there than the one that is being read; they are open now."""
+        current = os.fstat(self._files[-1]).st_ino if self._files else -1
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(self._path).st_ino == current:
+                return False
+        newer: list[int] = []
+        for descriptor in self._open_all():
+            if os.fstat(descriptor).st_ino == current:
+                for older in newer:
+                    os.close(older)
+                newer = []
+                os.close(descriptor)
+            else:
+                newer.append(descriptor)
+        self._files += newer
+        return bool(newer)
+
+    def _skip_before(self, stamp: bytes) -> None:
+        """What is read begins with the first record of `stamp` or later."""
+        while len(self._files) > 1 and _first_stamp(self._files[1]) < stamp:
+            os.close(self._files.pop(0))
+        if self._files:
+            os.lseek(self._files[0], _find_stamp(self._files[0], stamp), os.SEEK_SET)
 
     def _skip_to_tail(self, tail: int) -> None:
-        """The files' positions are so that `tail` whole lines follow."""
-        kept: deque[int] = deque()
-        while self._files:
-            descriptor = self._files.pop()
-            if tail <= 0 and kept:
-                os.close(descriptor)
-                continue
-            position, found = _back(descriptor, tail)
+        """What is read is the last `tail` whole lines of what would have been."""
+        for number in range(len(self._files) - 1, -1, -1):
+            descriptor = self._files[number]
+            begin = os.lseek(descriptor, 0, os.SEEK_CUR)
+            position, tail = _back(descriptor, begin, tail)
             os.lseek(descriptor, position, os.SEEK_SET)
-            tail -= found
-            kept.appendleft(descriptor)
-        self._files = kept
+            if not tail:
+                for older in self._files[:number]:
+                    os.close(older)
+                del self._files[:number]
+                return
 
-    def _more(self) -> bool:
-        """Lines may be ready; False at the end."""
-        if self._files:
-            data = os.read(self._files[0], _BLOCK_BYTES)
-            if data:
-                return self._take(data)
-            if len(self._files) > 1:
-                os.close(self._files.popleft())
-                return True
-        if not self._follow:
-            return self._finish()
-        return self._wait()
-
-    def _wait(self) -> bool:
-        """The file has grown, was rotated, or will never grow again."""
-        assert self._watch is not None
-        if self._last:
-            return self._finish()
-        poll = select.poll()
-        poll.register(self._watch.descriptor, select.POLLIN)
-        poll.register(self._wake, select.POLLIN)
-        events = poll.poll(_GONE_MILLISECONDS)
-        if any(descriptor == self._wake for descriptor, _ in events):
-            return False
-        if events:
-            self._watch.names()
-        elif not self._alive():
-            self._last = True  # once more: it may have written before it ended
-        self._append_rotated()
-        return True
-
-    def _append_rotated(self) -> None:
-        """A new file stands where ours was: it comes after what is left of ours."""
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return
-        known = {os.fstat(each).st_ino for each in self._files}
-        if os.fstat(descriptor).st_ino in known:
-            os.close(descriptor)
-        else:
-            self._files.append(descriptor)
-
-    def _take(self, data: bytes) -> bool:
+    def _lines(self, data: bytes) -> list[bytes]:
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()
-        for line in lines:
-            stamp, _, rest = line.partition(b" ")
-            stream, _, rest = rest.partition(b" ")
-            mark, _, text = rest.partition(b" ")
-            if stream not in (b"stdout", b"stderr") or mark not in (b"F", b"P"):
-                continue
-            time_ns = parse_time(stamp)
-            if self._until_ns and time_ns > self._until_ns:
-                return self._finish()
-            self._add(time_ns, "stdout" if stream == b"stdout" else "stderr", text, mark == b"P")
-        return True
+        return lines
 
-    def _add(self, time_ns: int, source: Source, text: bytes, partial: bool) -> None:
-        first, parts = self._parts.pop(source, (time_ns, []))
-        parts.append(text)
-        if partial:
-            self._parts[source] = (first, parts)
-        elif first >= self._since_ns:
-            self._ready.append(LogLine(first, source, b"".join(parts)))
+    def _parse(self, line: bytes) -> LogLine | None:
+        """None for what no monitor has written."""
+        stream, mark = line[_STREAM], line[_MARK]
+        if stream not in (b"stdout", b"stderr") or mark not in (b" F ", b" P "):
+            return None
+        stamp = line[:STAMP_BYTES]
+        if stamp != self._stamp:  # a chunk's lines share it
+            try:
+                self._time_ns = parse_time(stamp)
+            except ValueError:
+                return None
+            self._stamp = stamp
+        return LogLine(
+            self._time_ns,
+            "stdout" if stream == b"stdout" else "stderr",
+            line[_TEXT],
+            mark == b" P ",
+        )
 
-    def _finish(self) -> bool:
-        """What is left of lines that never ended, once."""
-        left, self._parts = self._parts, {}
-        for source in ("stdout", "stderr"):
-            if source in left and left[source][0] >= self._since_ns:
-                time_ns, parts = left[source]
-                self._ready.append(LogLine(time_ns, source, b"".join(parts), partial=True))
-        with self._lock:
-            self._closed = True
-        return bool(self._ready)
-
-    def _release(self) -> None:
-        with self._lock:
-            self._closed = True
-            if self._wake >= 0:
-                if self._watch is not None:
-                    self._watch.close()
-                for descriptor in (self._wake, self._waker, *self._files):
-                    os.close(descriptor)
-                self._wake = self._waker = -1
-                self._files.clear()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_files"):
-            self._release()
+    def _close_files(self) -> None:
+        while self._files:
+            os.close(self._files.pop())
 
 
-def _back(descriptor: int, lines: int) -> tuple[int, int]:
-    """Where the last `lines` lines begin, and how many there are from there on."""
+def _back(descriptor: int, begin: int, lines: int) -> tuple[int, int]:
+    """Where the last `lines` whole lines at or after `begin` start, and how many are missing.
+
+    A line ends with its F record; what comes after the last of these counts as one too.
+    """
     position = os.fstat(descriptor).st_size
-    found = -1  # the newline at the very end begins no line
-    while position > 0:
-        start = max(0, position - _BLOCK_BYTES)
-        block = os.pread(descriptor, position - start, start)
-        end = len(block)
-        while (newline := block.rfind(b"\n", 0, end)) >= 0:
-            # A part (P) and its continuation are one line: count where F lines end.
-            found += 1
-            if found == lines:
-                return start + newline + 1, lines
-            end = newline
-        position = start
-    return 0, found + 1 if found >= 0 else 0
+    if not lines:
+        return position, 0
+    carry = b""  # the beginning of the record that reaches into the block before
+    at_end = True
+    while position > begin:
+        start = max(begin, position - _BLOCK_BYTES)
+        block = os.pread(descriptor, position - start, start) + carry
+        cut = block.find(b"\n") + 1 if start > begin else 0
+        carry, records = block[:cut], block[cut:]
+        base, position = start + cut, start
+        if at_end and records:
+            if not _PART.match(records, records.rfind(b"\n", 0, -1) + 1):
+                lines += 1  # the end of the last line starts none
+            at_end = False
+        ends = records.count(b"\n") - len(_PART.findall(records))
+        if ends < lines:
+            lines -= ends
+            continue
+        end = len(records)
+        while True:
+            record = records.rfind(b"\n", 0, end - 1) + 1
+            if not _PART.match(records, record):
+                lines -= 1
+                if not lines:
+                    return base + end, 0
+            end = record
+    return begin, max(0, lines - 1)
+
+
+def _first_stamp(descriptor: int) -> bytes:
+    return os.pread(descriptor, STAMP_BYTES, 0)
+
+
+def _find_stamp(descriptor: int, stamp: bytes) -> int:
+    """Where the first record of `stamp` or later begins: time runs forward in a file."""
+    size = os.fstat(descriptor).st_size
+    low, high = 0, size  # records that start before low are earlier, those after high are not
+    while high - low > _BLOCK_BYTES:
+        middle = (low + high) // 2
+        block = os.pread(descriptor, _BLOCK_BYTES, middle)
+        start = block.find(b"\n") + 1
+        if start and block[start : start + STAMP_BYTES] < stamp:
+            low = middle + start
+        else:
+            high = middle
+    position = low
+    for line in os.pread(descriptor, 2 * _BLOCK_BYTES, low).split(b"\n"):
+        if line[:STAMP_BYTES] >= stamp:
+            break
+        position += len(line) + 1
+    return min(position, size)
+
+
+def format_time(time_ns: int) -> bytes:
+    """As the log has it: `2026-01-01T00:00:00.000000000Z`."""
+    second, rest = divmod(time_ns, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second)).encode() + b"%09dZ" % rest
 
 
 def parse_time(stamp: bytes) -> int:
-    """Nanoseconds since 1970 of `2026-01-01T00:00:00.000000000Z`; 0 for anything else."""
-    try:
-        year, month, day = int(stamp[0:4]), int(stamp[5:7]), int(stamp[8:10])
-        seconds = int(stamp[11:13]) * 3600 + int(stamp[14:16]) * 60 + int(stamp[17:19])
-        fraction = int(stamp[20:29])
-    except ValueError:
-        return 0
+    """Nanoseconds since 1970 of `2026-01-01T00:00:00.000000000Z`. Raises ValueError."""
+    year, month, day = int(stamp[0:4]), int(stamp[5:7]), int(stamp[8:10])
+    seconds = int(stamp[11:13]) * 3600 + int(stamp[14:16]) * 60 + int(stamp[17:19])
+    fraction = int(stamp[20:29])
     # Days since 1970 of a Gregorian date: howardhinnant.github.io/date_algorithms.html
     year -= month <= 2
     era, year_of_era = divmod(year, 400)
