@@ -91,13 +91,15 @@ def sweep(home: Home, database: Database, doomed: Collection[str] = ()) -> Swept
     with _locked(f"{home.root}/lock/gc", wait_seconds=_WAIT_SECONDS) as held:
         if not held:
             return Swept((), 0)
-        _write_marker(home)
         trash = _bury_staging(home, database)
+        doomed = {*doomed, *_read_marker(home)}
         with database.transaction(publish=True) as cursor:
             swept, blobs = _drop_rows(cursor, doomed)
+            doomed.update(blobs)
+            _write_marker(home, doomed)  # before their rows are gone
         found = list_files(home)
         with database.transaction() as cursor:
-            trash += discard_orphans(home, orphans(cursor, home, found, {*doomed, *blobs}))
+            trash += discard_orphans(home, orphans(cursor, home, found, doomed))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_marker(home))
     for place in trash:
@@ -122,6 +124,7 @@ def _drop_rows(cursor: sqlite3.Cursor, doomed: Collection[str]) -> tuple[Swept, 
     ).fetchall()
     cursor.executemany("DELETE FROM layer WHERE id=?", [(layer,) for layer, _ in layers])
     young = time.time_ns() - GRACE_SECONDS * 1_000_000_000
+    (alone,) = cursor.execute("SELECT NOT EXISTS(SELECT 1 FROM lease)").fetchone()
     blobs = [
         (digest, size)
         for digest, size, created_ns in cursor.execute(
@@ -131,7 +134,7 @@ def _drop_rows(cursor: sqlite3.Cursor, doomed: Collection[str]) -> tuple[Swept, 
             AND digest NOT IN (SELECT key FROM lease_item WHERE kind='blob')
             """
         ).fetchall()
-        if digest in doomed or created_ns < young
+        if alone or digest in doomed or created_ns < young
     ]
     cursor.executemany("DELETE FROM blob WHERE digest=?", [(digest,) for digest, _ in blobs])
     freed = sum(size for _, size in layers) + sum(size for _, size in blobs)
@@ -228,8 +231,18 @@ def _marker(home: Home) -> str:
     return f"{home.root}/lock/gc.pending"
 
 
-def _write_marker(home: Home) -> None:
-    os.close(os.open(_marker(home), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+def _write_marker(home: Home, doomed: Collection[str] = ()) -> None:
+    """Until it is removed, the next start has something to finish: these blobs among others."""
+    with open(_marker(home), "a") as file:
+        file.write("".join(f"{digest}\n" for digest in doomed))
+
+
+def _read_marker(home: Home) -> list[str]:
+    try:
+        with open(_marker(home)) as file:
+            return file.read().splitlines()
+    except FileNotFoundError:
+        return []
 
 
 @contextlib.contextmanager

@@ -322,12 +322,6 @@ class ImageStore:
                 raise NotFound(f"no such image: {image}", "pydock images")
             self._point(cursor, reference.full, image, row[0])
 
-    def untag(self, name: str) -> bool:
-        """Full name `name` is no more; whether it was."""
-        with self._database.transaction() as cursor:
-            cursor.execute("DELETE FROM reference WHERE name=?", (name,))
-            return cursor.rowcount > 0
-
     def remove(self, ref: str, *, force: bool) -> Unlinked:
         """The rows' part of `rmi` (all of it: gc.remove_image), by docker's rules: a name goes, the
         image with its last name, and an image named by its id with its only one.
