@@ -1,6 +1,8 @@
 """The table of cases that a layer may confront us with; numbers as in the storage design."""
 
+import contextlib
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -551,3 +553,39 @@ def test_umask_does_not_matter(tmp_path: Path) -> None:
         assert tree_of(tmp_path / "layer") == {"a": D, "a/f": F(b"", 0o666)}
     finally:
         assert os.umask(before) == 0o077
+
+
+def hostile_stream(chance: random.Random, outside: bytes) -> bytes:
+    """Entries on a few names that turn into links, directories and whiteouts under each other."""
+    names = [b"a", b"b", b"a/b", b"a/b/c", b"b/a", b"/b/c/a", b"./a//c", b".wh.a", b"a/.wh.b"]
+    names += [b"b/.wh..wh..opq", b"a/b/.wh.c", b"c"]
+    targets = [b"/", b"..", b"../../../..", outside, b"../outside", b"a", b"/b", b"b/c", b"."]
+    parts: list[bytes] = []
+    for _ in range(chance.randint(3, 25)):
+        name = chance.choice(names)
+        kind = chance.choice("fffdddsssshhp")
+        if kind == "f":
+            parts.append(file(name, chance.randbytes(chance.choice([0, 20]))))
+        elif kind == "d":
+            parts.append(directory(name, chance.choice([0o755, 0, 0o2777])))
+        elif kind == "s":
+            parts.append(symlink(name, chance.choice(targets)))
+        elif kind == "h":
+            parts.append(hardlink(name, chance.choice([b"a", b"b/a", b"a/b/c", b"c", b"/b"])))
+        else:
+            parts.append(header(name, b"6"))
+    return b"".join(parts) + END
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_nothing_leaves_the_layer_and_the_index_is_the_disk(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "b").write_text("precious")
+    before = tree_of(outside), os.stat(outside).st_mtime_ns, os.stat(tmp_path / "outside/b")
+    with contextlib.suppress(InvalidInput):
+        apply(tmp_path / "layer", hostile_stream(chance, os.fsencode(outside)))
+    after = tree_of(outside), os.stat(outside).st_mtime_ns, os.stat(tmp_path / "outside/b")
+    assert after == before
+    assert sorted(os.listdir(tmp_path)) == ["layer", "outside"]
