@@ -5,7 +5,6 @@ https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -231,6 +230,8 @@ class Repository:
 
     def _hint(self, name: str) -> str:
         """The next step when a tag is not there."""
+        import difflib  # here: only a failure needs it
+
         tag = self.reference.tag or ""
         tags = self.find_tags() if tag and not self.reference.digest else []
         near = difflib.get_close_matches(tag, tags, n=3, cutoff=0.5) or tags[:3]

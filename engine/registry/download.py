@@ -148,7 +148,19 @@ class Downloads:
             self._teller.tell(job.name, "retrying", ingest.offset, job.blob.size_bytes, text)
 
         retry = Retry(self._timeouts, self._stop, tell)
-        retry.run(lambda: self._receive_once(job, ingest, feed, retry))
+
+        def receive() -> None:
+            try:
+                self._receive_once(job, ingest, feed, retry)
+            except Transient as failure:
+                place = f"layer {job.name}, at {ingest.offset} of {job.blob.size_bytes} bytes"
+                error = Unavailable(
+                    f"{place}: {failure.error.message}",
+                    failure.error.hint or "pull again: it goes on from there",
+                )
+                raise Transient(error, failure.after_seconds) from failure
+
+        retry.run(receive)
 
     def _receive_once(self, job: Job, ingest: Ingest, feed: Feed, retry: Retry) -> None:
         size, start = job.blob.size_bytes, ingest.offset
@@ -174,9 +186,4 @@ class Downloads:
         if self._stop.cancelled:
             raise Cancelled("cancelled")
         if ingest.offset < size:
-            raise Transient(
-                Unavailable(
-                    f"layer {job.name}: the answer ended at {ingest.offset} of {size} bytes",
-                    "pull again: it goes on from there",
-                )
-            )
+            raise Transient(Unavailable("the answer ended too early"))
