@@ -28,6 +28,8 @@ from engine.model.layer import DIRECTORY, HARDLINK
 MAGIC = b"pydock-layer 1\n"
 WHITEOUT, OPAQUE, IMPLIED = 1, 2, 4  # marks; an implied directory has no entry of its own
 NO_HASH = bytes(16)
+_PARENT = b"\nparent_chain "
+_PARENT_WIDTH = 135  # of sha512, the longest digest: the chain is only known at the end
 
 try:
     from xxhash import xxh3_128  # 20 GB/s; the hash only tells changes, it proves nothing
@@ -243,7 +245,8 @@ def write_index(path: str, builder: IndexBuilder, facts: Facts) -> None:
         end[number] = len(order)
     columns["hashes"], columns["names"], columns["links"] = hashes, names, links
 
-    lines = [f"{key} {value}\n" for key, value in facts._asdict().items() if key != "shadowed"]
+    known = facts._replace(parent_chain=facts.parent_chain.ljust(_PARENT_WIDTH))
+    lines = [f"{key} {value}\n" for key, value in known._asdict().items() if key != "shadowed"]
     lines += [f"shadowed {size} {name.hex()}\n" for name, size in facts.shadowed]
     lines += [f"hash {HASH}\n", f"byteorder {sys.byteorder}\n"]
     places: list[tuple[int, memoryview]] = []
@@ -261,6 +264,14 @@ def write_index(path: str, builder: IndexBuilder, facts: Facts) -> None:
             file.write(data)
             file.write(bytes(-len(data) % 8))
     os.rename(temporary, path)
+
+
+def write_parent(path: str, parent_chain: str) -> None:
+    """The index at `path`, which nobody reads yet, says that the layer belongs over this chain."""
+    with open(path, "r+b") as file:
+        place = file.read(4096).index(_PARENT) + len(_PARENT)
+        file.seek(place)
+        file.write(parent_chain.ljust(_PARENT_WIDTH).encode("ascii"))
 
 
 class LayerIndex:
@@ -336,9 +347,9 @@ class LayerIndex:
             raise ValueError("byte order")
         self.hash_name = values["hash"]
         self.facts = Facts(
-            values["diff_id"], values["blob"], values["parent_chain"], int(values["raw_bytes"]),
-            int(values["blob_bytes"]), int(values["size_bytes"]), int(values["disk_bytes"]),
-            int(values["entries"]), tuple(shadowed),
+            values["diff_id"], values["blob"], values["parent_chain"].rstrip(),
+            int(values["raw_bytes"]), int(values["blob_bytes"]), int(values["size_bytes"]),
+            int(values["disk_bytes"]), int(values["entries"]), tuple(shadowed),
         )  # fmt: skip
         if len(self.name_offset) != len(self.parent) + 1:
             raise ValueError("columns do not fit")

@@ -102,7 +102,7 @@ def _unpack(task: Task, report: Callable[[int], None]) -> Unpacked:
             "the image is broken at its source; build or push it again",
         )
     builder.estimate(marks)
-    facts = _facts(builder, task.digest, task.diff_id, "", inflater.raw_bytes, task.blob_bytes)
+    facts = _facts(builder, task.digest, task.diff_id, inflater.raw_bytes, task.blob_bytes)
     write_index(f"{task.directory}/layer.pdl", builder, facts)
     return Unpacked(
         facts.raw_bytes, facts.size_bytes, facts.disk_bytes, facts.entries,
@@ -111,7 +111,7 @@ def _unpack(task: Task, report: Callable[[int], None]) -> Unpacked:
 
 
 def _facts(
-    builder: IndexBuilder, digest: str, diff_id: str, parent: str, raw_bytes: int, blob_bytes: int
+    builder: IndexBuilder, digest: str, diff_id: str, raw_bytes: int, blob_bytes: int
 ) -> Facts:
     size_bytes = disk_bytes = entries = 0
     for row in builder.rows.values():
@@ -119,7 +119,7 @@ def _facts(
         size_bytes += row.size
         disk_bytes += _BLOCK_BYTES if row.kind == DIRECTORY else row.stored + -row.stored % 4096
     return Facts(
-        diff_id, digest, parent, raw_bytes, blob_bytes, size_bytes, disk_bytes, entries,
+        diff_id, digest, "", raw_bytes, blob_bytes, size_bytes, disk_bytes, entries,
         tuple(builder.shadowed),
     )  # fmt: skip
 
@@ -166,24 +166,21 @@ class _Inflater:
 
 def fix_up(argument: tuple[Any, ...], report: Callable[[int], None]) -> tuple[Any, ...]:
     """The layer in `directory` made right over the layers `lower` (their diff directories, top
-    first): (size_bytes, disk_bytes, entries, whether anything had to change)."""
-    directory, lower, implied, lower_links, parent_chain = argument
-    with_index = LayerIndex(f"{directory}/layer.pdl")
+    first): (size_bytes, disk_bytes, entries)."""
+    directory, lower, implied, lower_links = argument
+    index = LayerIndex(f"{directory}/layer.pdl")
     try:
-        facts = with_index.facts
-        builder = with_index.builder()
+        facts, builder = index.facts, index.builder()
     finally:
-        with_index.close()
+        index.close()
     try:
         changed = layer_fixup.fix_up(
             os.fsencode(f"{directory}/diff"), [os.fsencode(path) for path in lower],
             builder, implied, lower_links,
         )  # fmt: skip
         if changed:
-            facts = _facts(
-                builder, facts.blob, facts.diff_id, parent_chain, facts.raw_bytes, facts.blob_bytes
-            )
+            facts = _facts(builder, facts.blob, facts.diff_id, facts.raw_bytes, facts.blob_bytes)
             write_index(f"{directory}/layer.pdl", builder, facts)
     except OSError as error:
         raise explain(error, directory, facts.blob) from error
-    return facts.size_bytes, facts.disk_bytes, facts.entries, changed
+    return facts.size_bytes, facts.disk_bytes, facts.entries

@@ -31,6 +31,7 @@ from engine.storage import layer_fixup
 from engine.storage.compression import COMPLETE
 from engine.storage.content import Content
 from engine.storage.image_store import ImageStore, NewImage
+from engine.storage.layer_index import write_parent
 from engine.storage.layer_worker import Task, Unpacked
 from engine.storage.leases import Lease
 from engine.storage.trash import discard, remove_tree
@@ -433,19 +434,20 @@ class Unpacking:
         if leaning and not layer_fixup.is_right(
             [os.fsencode(path) for path in paths], implied, result.lower_links, result.whiteouts
         ):
-            argument = (feed.directory, paths, implied, result.lower_links, below or BOTTOM)
+            argument = (feed.directory, paths, implied, result.lower_links)
             self._fixer = Worker("engine.storage.layer_worker:fix_up", argument)
             self._check()
             try:
-                *numbers, _ = self._fixer.run()
+                sizes = self._fixer.run()
             except WorkerDied as death:
                 self._check()
                 raise Unavailable(
                     f"layer {feed.digest[:19]}: the process that fits it in died: {death}"
                 ) from death
-            sizes = numbers[0], numbers[1], numbers[2]
         layer_id = base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
         parent_chain = (below or BOTTOM) if leaning else None
+        if parent_chain is not None:
+            write_parent(f"{feed.directory}/layer.pdl", parent_chain)
         return _Place(
             layer_id, feed.directory, _NewLayer(feed.diff_id, parent_chain, feed.digest, *sizes)
         )

@@ -315,8 +315,29 @@ def test_implied_parent_takes_over_what_is_below(store: Store) -> None:
     assert tree["tmp"] == Node("dir", b"", 0o1777)
     assert tree["usr/bin"] == Node("dir", b"", 0o755, 3)
     assert tree["fresh"] == Node("dir", b"", 0o755)
-    row = store.database.first("SELECT parent_chain FROM layer WHERE diff_id=?", (top.diff_id,))
-    assert row == (chain_ids([BASE.diff_id])[0],)
+    assert parents(store, [BASE, top]) == ["", chain_ids([BASE.diff_id])[0]]
+
+
+def test_layer_that_might_lean_is_kept_for_its_parent(store: Store) -> None:
+    """Over another one the same whiteouts or parents may need another fix."""
+    top = layer(file(b"usr/.wh.bin") + END)
+    bring_in(store, [BASE, top])
+    assert parents(store, [BASE, top]) == ["", chain_ids([BASE.diff_id])[0]]
+    bring_in(store, [layer(file(b"a/b") + END)])
+    assert parents(store, [layer(file(b"a/b") + END)]) == ["bottom"]
+
+
+def parents(store: Store, layers: list[Layer]) -> list[str]:
+    """What the rows and the indexes say that the layers stand over."""
+    found = []
+    for path in diffs(store, layers):
+        index = LayerIndex(f"{os.path.dirname(path)}/layer.pdl")
+        name = os.path.basename(os.path.dirname(path))
+        row = store.database.first("SELECT parent_chain FROM layer WHERE id=?", (name,))
+        assert row == (index.facts.parent_chain or None,)
+        found.append(index.facts.parent_chain)
+        index.close()
+    return found
 
 
 def test_leaning_layer_is_not_shared_over_another_parent(store: Store) -> None:
