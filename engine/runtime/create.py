@@ -65,9 +65,9 @@ def create(
     """A process that is prepared up to its program and waits for `start`.
 
     `stdio` are its descriptors 0 to 2; with `console` it gets a terminal of its own instead. With
-    `inside_cgroup` the caller is in the container's cgroup already and the child inherits that.
-    With `fifo`, a named pipe, the child does not wait for the caller but for `start_by_fifo`.
-    Raises StepError.
+    `inside_cgroup` the caller is in the container's cgroup already (`Cgroup.join_but_memory`, while
+    it booted: the first migration on a host costs 5 ms) and the child inherits that. With `fifo`,
+    a named pipe, the child does not wait for the caller but for `start_by_fifo`. Raises StepError.
     """
     where = Where()
     where.at("plan")
@@ -87,14 +87,14 @@ def create(
         if fifo:
             where.at("start", fifo)
             pipe = os.open(fifo, os.O_PATH | os.O_CLOEXEC)
-        cgroup = Cgroup(*plan["cgroup"]) if plan["cgroup"] and not inside_cgroup else None
+        cgroup = Cgroup(*plan["cgroup"]) if plan["cgroup"] else None
         pid_namespace = joins.pop(CLONE_NEWPID, -1)
         where.at("clone")
         created = spawn(
             lambda channel: init.run(plan, channel, stdio, trees, joins, pipe, console=console),
             plan["namespaces"],
             pid_namespace,
-            cgroup,
+            None if inside_cgroup else cgroup,
         )
     except OSError as error:
         raise StepError(*where.describe(error)) from error
@@ -102,7 +102,7 @@ def create(
         for each in (*trees.values(), *joins.values(), pipe):
             if each >= 0:
                 os.close(each)
-    await_ready(created, cgroup, plan["oom_score_adj"])
+    await_ready(created, cgroup, plan["oom_score_adj"], inside_cgroup=inside_cgroup)
     return created
 
 
@@ -177,13 +177,21 @@ def spawn(
     return Created(pid, pidfd, ours)
 
 
-def await_ready(created: Created, cgroup: Cgroup | None, oom_score_adj: int | None) -> None:
+def await_ready(
+    created: Created,
+    cgroup: Cgroup | None,
+    oom_score_adj: int | None,
+    *,
+    inside_cgroup: bool = False,
+) -> None:
     """The process has done all but the program. Raises StepError; the process is gone then."""
     where = Where()
     try:
         if cgroup is not None:
             where.at("cgroup", cgroup.path)
-            if cgroup.needs_join:
+            if inside_cgroup:
+                cgroup.join_memory(created.pid)
+            elif cgroup.needs_join:
                 cgroup.join(created.pid)
         if oom_score_adj is not None:
             where.at("oom_score_adj", str(oom_score_adj))

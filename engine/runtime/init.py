@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import marshal
 import os
 import resource
@@ -108,6 +109,7 @@ def begin(
     where.at("start")
     # Until execve nobody may look at the host through /proc/<pid> (CVE-2016-9962).
     set_dumpable(False)
+    gc.disable()  # the parent's forgotten files would be closed here, under numbers that are ours
     reset_signals()
     copies = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 3) for each in stdio]
     for number, each in enumerate(copies):

@@ -91,7 +91,7 @@ def test_killed_init_is_told_as_such(root: Path, monkeypatch: pytest.MonkeyPatch
     cgroup = create_cgroup(plan)
     assert cgroup
 
-    def kill(created: creating.Created, *_: object) -> None:
+    def kill(created: creating.Created, *_: object, **__: object) -> None:
         pidfd_send_signal(created.pidfd, signal.SIGKILL)
         select.select([created.pidfd], [], [])
         await_ready(created, None, None)
@@ -158,7 +158,7 @@ def test_child_inherits_the_cgroup_of_a_parent_that_is_inside(root: Path) -> Non
         [sys.executable, "-c", script],
         input=marshal.dumps(plan),
         stdout=subprocess.PIPE,
-        preexec_fn=lambda: cgroup.join(0),
+        preexec_fn=lambda: cgroup.join_but_memory(0),
         check=True,
     )
     lines = process.stdout.decode().split()
