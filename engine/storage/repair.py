@@ -93,6 +93,10 @@ class _Check:
         self._dropped = False
 
     def run(self) -> Iterator[Damage]:
+        broken = list(self._database_damage())
+        yield from broken
+        if broken:
+            return  # what rows say is not to be relied on
         yield from self._rows()
         yield from self._blobs()
         yield from self._layers()
@@ -105,10 +109,12 @@ class _Check:
 
     # Rows
 
-    def _rows(self) -> Iterator[Damage]:
+    def _database_damage(self) -> Iterator[Damage]:
         for (text,) in self._database.query("PRAGMA quick_check"):
             if text != "ok":
-                yield Damage("row", "db.sqlite", str(text))
+                yield Damage("row", "db.sqlite", " ".join(str(text).split()))
+
+    def _rows(self) -> Iterator[Damage]:
         for noun, select, delete, text in _DANGLING:
             for (key,) in self._database.query(select):
                 if self._repair:

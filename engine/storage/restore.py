@@ -70,7 +70,7 @@ def _unpack(
         layers = Snapshots(home, database).layers(ChainID(parent_chain))
         lower = list(dict.fromkeys(f"{layer}/diff" for layer in reversed(layers)))
     implied = [path for path in result.implied if path]  # the root is nobody's to imply
-    argument = (directory, lower, implied, result.lower_links, parent_chain)
+    argument = (directory, lower, implied, result.lower_links)
     Worker("engine.storage.layer_worker:fix_up", argument).run()
 
 
