@@ -210,7 +210,7 @@ def write_index(path: str, builder: IndexBuilder, facts: Facts) -> None:
     name_offset.append(0)
     link_offset.append(0)
     plain = [columns[name] for name, _ in _COLUMNS[2:13]]
-    kinds, marks, modes, uids, gids, sizes, mtimes, xattrs, headers, datas, compressed = plain
+    kinds, marks, modes, uids, gids, sizes, mtimes, xattrs, headers, payloads, compressed = plain
     stack: list[int] = []
     depths: list[int] = []
     for number, name in enumerate(order):
@@ -239,7 +239,7 @@ def write_index(path: str, builder: IndexBuilder, facts: Facts) -> None:
         mtimes.append(row.mtime_ns)
         xattrs.append(row.xattrs)
         headers.append(row.header_offset)
-        datas.append(row.data_offset)
+        payloads.append(row.data_offset)
         compressed.append(max(row.compressed, 0))
     for number in stack:
         end[number] = len(order)
