@@ -267,15 +267,22 @@ class System(Protocol):
 
 
 class Engine(Protocol):
-    info: EngineInfo
-    capabilities: Capability
-    containers: Containers
-    images: Images
-    layers: Layers
-    networks: Networks
-    volumes: Volumes
-    system: System
-
+    @property
+    def info(self) -> EngineInfo: ...
+    @property
+    def capabilities(self) -> Capability: ...
+    @property
+    def containers(self) -> Containers: ...
+    @property
+    def images(self) -> Images: ...
+    @property
+    def layers(self) -> Layers: ...
+    @property
+    def networks(self) -> Networks: ...
+    @property
+    def volumes(self) -> Volumes: ...
+    @property
+    def system(self) -> System: ...
     def close(self) -> None:
         """Ends every stream it has given out."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.engine import Capability
-from engine.network.endpoint import Networking
+from engine.network.networking import Networking
 from engine.services.containers import ContainerService
 from engine.services.images import ImageService, LayerService
 from engine.services.lifecycle import Lifecycle
@@ -52,7 +52,7 @@ class LocalEngine:
         container_store = ContainerStore(database)
         network_store = NetworkStore(database)
         volume_store = VolumeStore(database)
-        networking = Networking(home, network_store)
+        self._networking = networking = Networking(home, network_store)
         self.volumes = VolumeService(home, volume_store)
         self.images = ImageService(home, database, content, image_store, container_store.users)
         self.layers = LayerService(self.images)
@@ -64,17 +64,17 @@ class LocalEngine:
             volume_store,
             networking,
         )
+        self.networks = NetworkService(home, network_store, container_store, networking)
         self.containers = ContainerService(
             home,
             container_store,
             lifecycle,
             self.volumes,
-            networking,
+            self.networks,
             self.images.get,
             lambda: self.system.events(),
             self._streams,
         )
-        self.networks = NetworkService(home, network_store, container_store, networking)
         self.system = SystemService(
             home, database, content, self.containers, image_store.count, self._streams
         )
@@ -92,6 +92,7 @@ class LocalEngine:
     def close(self) -> None:
         """Ends every stream it has given out."""
         self._streams.close()
+        self._networking.close()
         self._database.close()
 
     def __enter__(self) -> LocalEngine:

@@ -16,7 +16,6 @@ from engine.errors import Conflict, InvalidInput, NotFound
 from engine.model.container import (
     Container,
     ContainerSummary,
-    EndpointInfo,
     Mount,
     PortMapping,
     Process,
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
     from engine.model.event import Event
     from engine.model.image import ImageConfig
     from engine.model.stats import StatsSample
-    from engine.network.endpoint import Networking
     from engine.services.lifecycle import Lifecycle
+    from engine.services.networks import Attached, NetworkService
     from engine.services.streams import Streams
     from engine.services.volumes import VolumeService
     from engine.storage.image_store import ImageRow
@@ -52,7 +51,7 @@ class ContainerService:
         store: ContainerStore,
         lifecycle: Lifecycle,
         volumes: VolumeService,
-        networking: Networking,
+        networks: NetworkService,
         image: Callable[[str], tuple[ImageRow, ImageConfig]],
         subscribe: Callable[[], Stream[Event]],
         streams: Streams,
@@ -61,7 +60,7 @@ class ContainerService:
         self._store = store
         self._lifecycle = lifecycle
         self._volumes = volumes
-        self._networking = networking
+        self._networks = networks
         self._image = image
         self._subscribe = subscribe
         self._streams = streams
@@ -72,7 +71,7 @@ class ContainerService:
         self, *, all: bool = False, filters: Sequence[tuple[str, str]] = ()
     ) -> builtins.list[ContainerSummary]:
         rows = self._store.list_(() if all or filters else ("running", "paused"))
-        endpoints = self._networking.by_container()
+        endpoints = self._networks.by_container()
         found = [self._summary(row, endpoints.get(row.id, ())) for row in rows]
         if not filters:
             return found
@@ -87,7 +86,7 @@ class ContainerService:
 
     def inspect(self, ref: str) -> Container:
         row = self._store.get(ref)
-        endpoints = self._networking.by_container().get(row.id, ())
+        endpoints = self._networks.by_container().get(row.id, ())
         config = row.config
         return Container(
             summary=self._summary(row, endpoints),
@@ -104,24 +103,13 @@ class ContainerService:
             network_mode=config["network"],
             requested_ports=tuple(PortMapping(*port) for port in config["ports"]),
             exposed_ports=tuple(config["exposed_ports"]),
-            endpoints=tuple(
-                EndpointInfo(
-                    network=each.network,
-                    network_id=each.network_id,
-                    endpoint_id=each.id,
-                    ip_address=each.ip_address,
-                    prefix_length=each.prefix_length,
-                    gateway=each.gateway,
-                    mac_address=each.mac_address,
-                )
-                for each in endpoints
-            ),
+            endpoints=tuple(each.info for each in endpoints),
             log_path=f"{self._home.container_dir(row.id)}/log",
             cgroup=self._home.cgroup_path(row.id),
             upper_directory=f"{self._home.upper_dir(row.id)}/diff",
         )
 
-    def _summary(self, row: ContainerRow, endpoints: Sequence[_Endpoint]) -> ContainerSummary:
+    def _summary(self, row: ContainerRow, endpoints: Sequence[Attached]) -> ContainerSummary:
         config = row.config
         state: State = row.state  # type: ignore[assignment]  # the column holds nothing else
         host_ports = [port for each in endpoints for port in each.ports]
@@ -178,7 +166,7 @@ class ContainerService:
         row = self._store.get(ref)
         return [
             port
-            for endpoint in self._networking.by_container().get(row.id, ())
+            for endpoint in self._networks.by_container().get(row.id, ())
             for port in endpoint.ports
         ]
 
@@ -190,7 +178,7 @@ class ContainerService:
         image, config = self._image(options.image)
         container_id = secrets.token_hex(32)
         resolved = resolve(options, config, container_id)
-        self._networking.check(resolved["network"], [PortMapping(*p) for p in resolved["ports"]])
+        self._networks.check(resolved["network"], [PortMapping(*p) for p in resolved["ports"]])
         name = check_name(options.name) if options.name is not None else None
         for mount in resolved["mounts"]:
             if mount["type"] == "volume":
@@ -385,14 +373,20 @@ class ContainerService:
     def stats(
         self, refs: Sequence[str] | None = None, *, interval_seconds: float = 1.0
     ) -> Stream[tuple[StatsSample, ...]]:
+        from engine.network.endpoint import interface_name
         from engine.runtime.stats import Meters
         from engine.services.stats import Metered, StatsStream
 
         wanted = None if refs is None else {self._store.get(ref).id for ref in refs}
 
         def running() -> builtins.list[Metered]:
+            links = {
+                container: interface_name(each.info.endpoint_id)
+                for container, attached in self._networks.by_container().items()
+                for each in attached
+            }
             return [
-                Metered(row.id, self._home.cgroup_path(row.id), row.pid)
+                Metered(row.id, self._home.cgroup_path(row.id), row.pid, links.get(row.id, ""))
                 for row in self._store.list_(("running", "paused"))
                 if wanted is None or row.id in wanted
             ]
@@ -424,10 +418,6 @@ class ContainerService:
             )
         if row.state != "running":
             raise Conflict(f"container {row.name} is not running", f"pydock start {row.name}")
-
-
-if TYPE_CHECKING:
-    from engine.network.endpoint import Endpoint as _Endpoint
 
 
 def _exposed(text: str) -> PortMapping:

@@ -137,7 +137,6 @@ class ImageService:
             home=self._home,
             database=self._database,
             content=self._content,
-            images=self._store,
             progress=progress,
             cancel=cancel,
         )

@@ -27,7 +27,8 @@ from engine.services import host_files
 if TYPE_CHECKING:
     from engine.home import Home
     from engine.monitor.client import MonitorSession
-    from engine.network.endpoint import Endpoint, Networking
+    from engine.network.endpoint import Endpoint
+    from engine.network.networking import Networking
     from engine.services.volumes import VolumeService
     from engine.storage.container_store import ContainerRow, ContainerStore
     from engine.storage.snapshots import Snapshots
@@ -92,6 +93,9 @@ class Lifecycle:
             launched = self._launch(row, size, attach, stdin)
         except EngineError as error:
             self._networking.disconnect(row.id)
+            if row.auto_remove:
+                self.remove(row, volumes=True)
+                raise
             self._store.set_state(
                 row.id, state="created" if not row.started_ns else "exited",
                 exit_code=error.exit_code if error.exit_code > 1 else 128, error=error.message,
@@ -125,9 +129,7 @@ class Lifecycle:
 
         config = row.config
         overlay = self._overlay(row)
-        endpoint = self._networking.connect(
-            config["network"], row.id, row.name, [PortMapping(*port) for port in config["ports"]]
-        )
+        endpoint = self._connect(row)
         mounts = [
             (
                 self._volumes.ensure(each["source"])
@@ -178,6 +180,14 @@ class Lifecycle:
             },
         )
         return launch(self._home, spec, attach=attach, stdin=stdin, cleans=attach)
+
+    def _connect(self, row: ContainerRow) -> Endpoint | None:
+        """Its place in a bridge network; None with the networks host and none."""
+        network = self._networking.store.get(row.config["network"])
+        if network.driver != "bridge":
+            return None
+        wanted = [PortMapping(*port) for port in row.config["ports"]]
+        return self._networking.connect(network.id, row.id, row.name, wanted)
 
     def _overlay(self, row: ContainerRow) -> tuple[tuple[str, ...], str, str]:
         if os.path.isdir(f"{self._home.upper_dir(row.id)}/diff"):

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import builtins
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine import journal
-from engine.errors import Conflict, InvalidInput
+from engine.errors import InvalidInput
+from engine.model.container import EndpointInfo, PortMapping
 from engine.model.network import Network, NetworkMember, NetworkSummary
-from engine.services.container_config import check_name
 
 if TYPE_CHECKING:
     from engine.home import Home
-    from engine.network.endpoint import Networking
+    from engine.network.networking import Networking
     from engine.storage.container_store import ContainerStore
     from engine.storage.network_store import NetworkRow, NetworkStore
 
-BUILT_IN = ("bridge", "host", "none")
+
+class Attached(NamedTuple):
+    """A container's place in a network, with what it publishes there."""
+
+    info: EndpointInfo
+    ports: tuple[PortMapping, ...]
 
 
 class NetworkService:
@@ -50,53 +56,55 @@ class NetworkService:
 
     def inspect(self, ref: str) -> Network:
         row = self._store.get(ref)
-        ports = self._store.ports()
-        prefix = int(row.subnet.partition("/")[2] or 0)
-        members = [
-            NetworkMember(
-                container_id=each.container_id,
-                container_name=each.container_name,
-                endpoint_id=each.id,
-                ip_address=each.ip_address,
-                prefix_length=prefix,
-                mac_address=each.mac_address,
-                ports=tuple(ports.get(each.id, ())),
-            )
-            for each in self._store.endpoints(row.id)
-        ]
-        if row.name in ("host", "none"):
-            members = [
+        members = self._networking.members(row.id)
+        if row.driver != "bridge":
+            members = tuple(
                 NetworkMember(each.id, each.name, "", "", 0, "")
                 for each in self._containers.list_(("running", "paused"))
                 if each.config["network"] == row.name
-            ]
-        return Network(_summary(row, len(members)), tuple(members))
+            )
+        return Network(_summary(row, len(members)), members)
 
     def create(self, name: str, *, internal: bool = False, subnet: str | None = None) -> str:
         """The new network's id. Raises Conflict, InvalidInput."""
-        row = self._networking.create(check_name(name), internal=internal, subnet=subnet)
-        journal.append(self._home.events_path, "network", "create", row.id, row.name)
-        return row.id
+        network_id = self._networking.create(name, internal=internal, subnet=subnet)
+        journal.append(self._home.events_path, "network", "create", network_id, name)
+        return network_id
 
     def remove(self, ref: str) -> None:
         """Raises Conflict while it is used."""
         row = self._store.get(ref)
-        if row.name in BUILT_IN:
-            raise InvalidInput(
-                f"{row.name} is a pre-defined network and cannot be removed", "it costs nothing"
-            )
-        users = [
-            each.name for each in self._containers.list_() if each.config["network"] in (
-                row.name, row.id
-            ) and each.state in ("running", "paused")
-        ]  # fmt: skip
-        if users:
-            raise Conflict(
-                f"network {row.name} has active endpoints: {', '.join(users)}",
-                "stop these containers first",
-            )
         self._networking.remove(row.id)
         journal.append(self._home.events_path, "network", "destroy", row.id, row.name)
+
+    def check(self, ref: str, ports: Sequence[PortMapping]) -> None:
+        """Raises NotFound, and InvalidInput when a container could not be started there."""
+        row = self._store.get(ref)
+        if row.internal and ports:
+            raise InvalidInput(
+                f"network {row.name} is internal: its containers cannot publish ports",
+                "leave -p out, or use another network",
+            )
+
+    def by_container(self) -> dict[str, builtins.list[Attached]]:
+        """Where every running container is attached."""
+        networks = {row.id: row for row in self._store.list_()}
+        ports = self._store.ports()
+        found: dict[str, builtins.list[Attached]] = {}
+        for each in self._store.endpoints():
+            network = networks[each.network_id]
+            info = EndpointInfo(
+                network=network.name,
+                network_id=network.id,
+                endpoint_id=each.id,
+                ip_address=each.ip_address,
+                prefix_length=int(network.subnet.partition("/")[2] or 0),
+                gateway="" if network.internal else network.gateway,
+                mac_address=each.mac_address,
+            )
+            attached = Attached(info, tuple(ports.get(each.id, ())))
+            found.setdefault(each.container_id, []).append(attached)
+        return found
 
 
 def _summary(row: NetworkRow, members: int) -> NetworkSummary:

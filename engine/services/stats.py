@@ -25,6 +25,7 @@ class Metered(NamedTuple):
     container_id: str
     cgroup: str
     pid: int
+    link: str  # the host's end of its veth pair, if it has one
 
 
 class StatsStream:
@@ -82,5 +83,5 @@ class StatsStream:
             self._meters.remove(container_id)
         for container_id in now.keys() - self._known:
             metered = now[container_id]
-            self._meters.add(container_id, metered.cgroup, metered.pid)
+            self._meters.add(container_id, metered.cgroup, metered.pid, metered.link)
         self._known = set(now)
