@@ -91,7 +91,7 @@ class _Pull:
         self._images = images
         self._teller = teller
         self._timeouts = timeouts
-        self._asked_to_end = cancel
+        self._hosts = hosts
         # Ends on the caller's cancel, and when a layer fails: the others are not needed then.
         self._stop = Cancel()
         cancel.on_cancel(self._stop.cancel)
@@ -101,6 +101,9 @@ class _Pull:
     def run(self, wanted: Platform | None) -> ImageID:
         address = address_of(self._reference.domain)
         self._teller.tell("", "resolving", text=f"{self._reference.familiar} from {address}")
+        if self._hosts.is_insecure(address):
+            text = f"warning: {address} is named insecure: nothing proves who answers"
+            self._teller.tell("", "resolving", text=text)
         root = self._resolve()
         selection = select(root, self._read, wanted)
         self._teller.tell("", "resolving", text=f"platform {selection.config.platform}")

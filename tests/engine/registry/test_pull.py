@@ -214,6 +214,16 @@ def test_single_image_of_another_platform_is_a_conflict_when_asked(
     assert any(step.text.startswith("warning: ") for step in store.told)
 
 
+def test_registry_named_insecure_is_pointed_out(store: Store, server: FaultServer) -> None:
+    reference = images.serve(server, "r", "1", example())
+    store.pull(reference)
+    assert not any("insecure" in step.text for step in store.told)
+    (store.etc / "pydock").mkdir()
+    (store.etc / "pydock/config.toml").write_text(f'[registry."{server.host}"]\ninsecure = true\n')
+    store.pull(reference)
+    assert any(f"{server.host} is named insecure" in step.text for step in store.told)
+
+
 def test_progress_of_a_layer_never_runs_backwards(store: Store, registry: Registry) -> None:
     image = example(3_000_000)
     store.pull(images.push(registry, "progress", "1", image))
