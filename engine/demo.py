@@ -6,7 +6,7 @@ import os
 import tempfile
 from typing import TYPE_CHECKING
 
-from engine.errors import Conflict, NotFound
+from engine.errors import NotFound
 from engine.model.container import CreateOptions, MountRequest
 
 if TYPE_CHECKING:
@@ -67,24 +67,5 @@ def down(root: str, run_root: str) -> bool:
 
     if not os.path.exists(f"{root}/VERSION"):
         return False
-    engine = connect(root, run_root, demo=True)
-    try:
-        for row in engine.containers.list(all=True):
-            try:
-                engine.containers.remove(row.id, force=True, volumes=True)
-            except (NotFound, Conflict):  # it is being removed by somebody else
-                continue
-        for network in engine.networks.list():
-            if network.driver == "bridge":
-                engine.networks.remove(network.id)
-    finally:
-        engine.close()
-    erase(root, run_root)
+    connect(root, run_root, demo=True).erase()
     return True
-
-
-def erase(root: str, run_root: str) -> None:
-    """The two roots are gone from the disk, with the cgroups and tables that carry their id."""
-    from engine.connect import erase as erase_kernel
-
-    erase_kernel(root, run_root)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 from engine.engine import Capability
+from engine.errors import Conflict, NotFound
+from engine.kernel.cgroup import open_cgroup
+from engine.network import reconcile
 from engine.network.networking import Networking
 from engine.services.containers import ContainerService
 from engine.services.images import ImageService, LayerService
@@ -94,6 +100,20 @@ class LocalEngine:
         self._streams.close()
         self._networking.close()
         self._database.close()
+
+    def erase(self) -> None:
+        """Every container, every object of the kernel that carries this root's id, and both roots
+        are gone; the engine is closed."""
+        for row in self.containers.list(all=True):
+            with contextlib.suppress(NotFound, Conflict):  # somebody else is removing it
+                self.containers.remove(row.id, force=True)
+        self.close()
+        reconcile.erase(self._home)
+        parent = os.path.dirname(self._home.cgroup_path("any"))
+        with contextlib.suppress(OSError):  # a monitor is just ending
+            open_cgroup(parent).remove()
+        shutil.rmtree(self._home.run_root, ignore_errors=True)
+        shutil.rmtree(self._home.root, ignore_errors=True)
 
     def __enter__(self) -> LocalEngine:
         return self

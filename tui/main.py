@@ -67,6 +67,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from engine.connect import connect
 
     with connect(root=arguments.root, run_root=arguments.run_root, demo=arguments.demo) as engine:
+        if arguments.demo:
+            from engine import demo
+
+            demo.up(engine)
         from tui.app import ConsoleApp
 
         app = ConsoleApp(engine, look, seen, pane=pane, ref=ref, resync=not arguments.no_resync)

@@ -58,7 +58,8 @@ class StatsStream:
             if self._closed.wait(max(0.0, self._next - time.monotonic())):
                 self._meters.close()
                 raise StopIteration
-            self._next = max(self._next + self._interval_seconds, time.monotonic())
+            self._next = max(self._next, time.monotonic() - self._interval_seconds)
+            self._next += self._interval_seconds
             had = bool(self._known)
             if self._stale.is_set():
                 self._stale.clear()
