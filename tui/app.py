@@ -72,7 +72,10 @@ class Frame(Screen[None], Placing, inherit_bindings=False):
     def on_key(self, event: Key) -> None:
         event.stop()
         event.prevent_default()
-        self.console.press(name_of(event))
+        if self.console.sheet is not None:
+            self.console.sheet.take(name_of(event), event.character)
+        else:
+            self.console.press(name_of(event))
 
 
 class ConsoleApp(OutputApp, inherit_bindings=False):

@@ -22,7 +22,7 @@ COALESCE_SECONDS = 0.1
 RESYNC_SECONDS = 15.0
 HOST_SECONDS = 5.0
 STATS_SECONDS = 1.0
-LATELY_NS = 3600 * 10**9  # how far back at the start: what happened lately
+LATELY_NS = 6 * 3600 * 10**9  # how far back at the start: what happened lately
 RETRY_SECONDS = 2.0
 KINDS = ("containers", "images", "networks", "volumes")
 # What an event of a kind may have changed; a container's end changes its network's members too.

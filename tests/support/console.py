@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from textual.pilot import Pilot
 
@@ -14,45 +15,63 @@ from tui import theme
 from tui.app import ConsoleApp
 from tui.terminal import Terminal
 
+PATIENCE_SECONDS = 5.0
 GOLDEN = Path(__file__).parent.parent / "golden" / "screens"
 
 
 @contextlib.asynccontextmanager
 async def console(
     scene: Scene, size: tuple[int, int] = (80, 24), *, pane: str = "containers", ref: str = ""
-) -> AsyncIterator[Pilot[int]]:
+) -> AsyncIterator[Pilot[Any]]:
     """A pilot of a console that shows the scene and is quiet."""
     look = theme.load("night", {})
-    app = ConsoleApp(scene.engine, look, Terminal(), pane=pane, ref=ref, resync=False)
+    app = ConsoleApp(scene, look, Terminal(), pane=pane, ref=ref, resync=False)
     async with app.run_test(size=size) as pilot:
-        await settle(pilot)
+        live = scene.containers.list()
+        while not app.store.containers.known or (live and not app.store.histories):
+            await pilot.pause(0.02)
         try:
             yield pilot
         finally:
             scene.close()
 
 
-def screen(pilot: Pilot[int]) -> str:
+def screen(pilot: Pilot[Any]) -> str:
     """The screen as text, without blanks at the rows' ends."""
     strips = pilot.app.screen._compositor.render_strips()
     return "\n".join(strip.text.rstrip() for strip in strips) + "\n"
 
 
-async def settle(pilot: Pilot[int]) -> None:
+async def settle(pilot: Pilot[Any]) -> None:
     """Wait until the screen has stood still for a while: streams and timers have had their turn."""
     before, still = "", 0
     while still < 3:
-        await pilot.pause(0.04)
+        await pilot.pause(0.1)
         now = screen(pilot)
         before, still = now, still + 1 if now == before else 0
 
 
-def matches_golden(name: str, text: str) -> None:
-    """The screen is the one that is kept; PYDOCK_GOLDEN=write keeps this one."""
+async def shows(pilot: Pilot[Any], *texts: str, gone: bool = False) -> None:
+    """Wait until all of these stand on the screen (or none, with `gone`)."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        now = screen(pilot)
+        if all((text in now) is not gone for text in texts):
+            return
+        assert time.monotonic() < deadline, f"{texts} {'stayed' if gone else 'never came'}:\n{now}"
+        await pilot.pause(0.02)
+
+
+async def matches_golden(pilot: Pilot[Any], name: str) -> None:
+    """Wait until the screen is the one that is kept. PYDOCK_GOLDEN=write keeps what comes."""
     path = GOLDEN / f"{name}.txt"
     if os.environ.get("PYDOCK_GOLDEN") == "write":
-        path.write_text(text)
-    assert text == path.read_text(), f"{path} (PYDOCK_GOLDEN=write keeps the new one)"
+        await settle(pilot)
+        path.write_text(screen(pilot))
+    kept, deadline = path.read_text(), time.monotonic() + PATIENCE_SECONDS
+    while screen(pilot) != kept and time.monotonic() < deadline:
+        await pilot.pause(0.02)
+    assert screen(pilot) == kept, f"{path} (PYDOCK_GOLDEN=write keeps the new one)"
 
 
 def freeze_clock() -> None:
@@ -76,7 +95,7 @@ def program(argument: str = "", *flags: str) -> list[str]:
         "scene, options, look = Scene(), {'resync': False}, 'night'\n"
         f"{argument}\n"
         "seen = terminal.detect(os.environ, sys.stderr.encoding)\n"
-        "app = ConsoleApp(scene.engine, theme.load(look, {}), seen, **options)\n"
+        "app = ConsoleApp(scene, theme.load(look, {}), seen, **options)\n"
         "sys.exit(run(app))\n"
     )
     return [sys.executable, *flags, "-c", code]

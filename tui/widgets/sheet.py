@@ -76,8 +76,11 @@ class Sheet(Sketch, Generic[T], can_focus=True):
     def on_key(self, event: Key) -> None:
         event.stop()
         event.prevent_default()
-        key = name_of(event)
+        self.take(name_of(event), event.character)
+
+    def take(self, key: str, character: str | None) -> None:
+        """A key; also those typed while it was being opened."""
         if key in ("esc", "^c"):
             self.answer(None)
         else:
-            self.press(key, event.character)
+            self.press(key, character)

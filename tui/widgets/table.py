@@ -127,7 +127,10 @@ class ListTable(Movable):
         quiet = now - self._moved_at >= QUIET_SECONDS
         known = {row.key: n for n, row in enumerate(self.rows)}
         same = len(rows) == len(known) and all(row.key in known for row in rows)
-        if not self.rows or (quiet and (not same or now - self._sorted_at >= SETTLE_SECONDS)):
+        first = not self._is_ordered
+        if first and not self._moved_at:
+            self._key = ""  # nobody chose a row yet: the first one, once there is an order
+        if first or (quiet and (not same or now - self._sorted_at >= SETTLE_SECONDS)):
             self.rows = self._in_order(rows)
             self._sorted_at = now
         else:
@@ -144,6 +147,13 @@ class ListTable(Movable):
         self.rows = self._in_order(self.rows)
         self._sorted_at = time.monotonic()
         self._settle()
+
+    @property
+    def _is_ordered(self) -> bool:
+        """Whether the figures to sort by have come."""
+        if self._sort < 0:
+            return bool(self.rows)
+        return any(row.order and row.order[self._sort] is not None for row in self.rows)
 
     def _order_again(self) -> None:
         """New rows to their place, once nobody types."""
@@ -195,6 +205,7 @@ class ListTable(Movable):
 
     def go(self, key: str) -> bool:
         """The cursor on this key; False when it is not there."""
+        self._moved_at = self._moved_at or time.monotonic() - QUIET_SECONDS
         for n, row in enumerate(self.rows):
             if row.key == key:
                 self.cursor = n
