@@ -161,16 +161,17 @@ def test_many_random_layers(store: Store, tmp_path: Path, seed: int) -> None:
     check(store, [random_layer(chance, 4) for _ in range(chance.randint(1, 8))], tmp_path)
 
 
-def test_hundred_and_twenty_eight_layers(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("count", [24, pytest.param(128, marks=pytest.mark.long)])
+def test_many_layers(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     monkeypatch.setenv("PYDOCK_SYNC", "off")
     layers = [
-        layer(file(b"f%d" % n, b"%d" % n) + file(b"all", b"%d" % n) + END) for n in range(128)
+        layer(file(b"f%d" % n, b"%d" % n) + file(b"all", b"%d" % n) + END) for n in range(count)
     ]
     tree = mounted(store, bring_in(store, layers), tmp_path)
-    assert tree["all"].detail == b"127"
-    assert len(tree) == 130
+    assert tree["all"].detail == b"%d" % (count - 1)
+    assert len(tree) == count + 2
 
 
 def test_empty_and_repeated_layers(store: Store, tmp_path: Path) -> None:

@@ -307,11 +307,6 @@ CASES = [
         + file(b"d/.wh..wh..opq"),
         {"d": D, "d/e": D},
     ),
-    Case(
-        "deep tree is replaced",
-        pax({b"path": b"/".join([b"d"] * 1100)}) + directory(b"x") + file(b"d", b"1"),
-        {"d": F(b"1")},
-    ),
 ]
 
 
@@ -555,6 +550,12 @@ def test_umask_does_not_matter(tmp_path: Path) -> None:
         assert os.umask(before) == 0o077
 
 
+def test_tree_deeper_than_the_stack_is_replaced(tmp_path: Path) -> None:
+    deep = pax({b"path": b"/".join([b"d"] * 1050)}) + directory(b"x")
+    apply(tmp_path / "layer", deep + file(b"d", b"1") + END)
+    assert tree_of(tmp_path / "layer") == {"d": F(b"1")}
+
+
 def hostile_stream(chance: random.Random, outside: bytes) -> bytes:
     """Entries on a few names that turn into links, directories and whiteouts under each other."""
     names = [b"a", b"b", b"a/b", b"a/b/c", b"b/a", b"/b/c/a", b"./a//c", b".wh.a", b"a/.wh.b"]
@@ -577,7 +578,7 @@ def hostile_stream(chance: random.Random, outside: bytes) -> bytes:
     return b"".join(parts) + END
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", range(60))
 def test_nothing_leaves_the_layer_and_the_index_is_the_disk(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     outside = tmp_path / "outside"
