@@ -1,0 +1,412 @@
+"""The double's images: layers with file trees, a registry that can be slow, archives that load."""
+
+import builtins
+import hashlib
+import json
+import os
+import tarfile
+from collections.abc import Mapping, Sequence
+from typing import IO
+
+from engine.engine import Cancel, OnProgress
+from engine.errors import Cancelled, Conflict, InvalidInput, NotFound
+from engine.model.image import HistoryEntry, Image, ImageConfig, ImageSummary, Removed
+from engine.model.layer import DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK
+from engine.model.progress import Phase, Progress
+from engine.oci.digest import DiffID, chain_ids
+from engine.oci.reference import parse_reference
+from tests.support.double_layers import DoubleLayerView
+from tests.support.double_world import Entry, Layer, Record, StoredImage, World
+
+CREATED_NS = 1_767_225_600_000_000_000  # 2026-01-01
+EMPTY_CONFIG = ImageConfig((), (), ("sh",), "", "", (), (), (), "")
+_LIVE = ("running", "paused")
+
+Files = Mapping[str, "int | Entry | None"]
+"""What a knob says of a layer: sizes of files, whole entries, None for what it removes."""
+
+
+def make_layer(number: int, files: Files, command: str = "") -> Layer:
+    """A layer with digests that follow from what is in it. Directories are made as needed."""
+    entries: dict[str, Entry | None] = {}
+    for path, what in files.items():
+        parts = path.strip("/").split("/")
+        for depth in range(1, len(parts)):
+            entries.setdefault("/".join(parts[:depth]), Entry(0, DIRECTORY, 0o755))
+        entries["/".join(parts)] = Entry(what) if isinstance(what, int) else what
+    stamp = repr((number, command, sorted(entries.items())))
+    size = sum(entry.size_bytes for entry in entries.values() if entry)
+    return Layer(
+        _sha256(f"diff {stamp}"), _sha256(f"blob {stamp}"), command,
+        CREATED_NS + number * 60_000_000_000, size * 2 // 5 + 32, entries,
+    )  # fmt: skip
+
+
+def make_image(
+    layers: Sequence[Files | tuple[str, Files]],
+    *,
+    config: ImageConfig = EMPTY_CONFIG,
+    platform: tuple[str, str, str] = ("linux", "amd64", ""),
+    origin: str = "",
+) -> StoredImage:
+    """An image of `layers`, bottom first; each may come with its command."""
+    made = []
+    for number, each in enumerate(layers):
+        command, files = each if isinstance(each, tuple) else (f"layer {number}", each)
+        made.append(make_layer(number, files, command))
+    stamp = repr((config, platform, [layer.diff_id for layer in made]))
+    history = tuple(HistoryEntry(each.created_ns, each.command, "", False) for each in made)
+    return StoredImage(
+        _sha256(f"config {stamp}"), _sha256(f"manifest {stamp}"), CREATED_NS, *platform, config,
+        history, tuple(made), origin,
+    )  # fmt: skip
+
+
+class DoubleImages:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.step_seconds = 0.0  # how long a pull takes for each of a layer's ten steps
+
+    # -- questions
+
+    def list(
+        self, *, all: bool = False, filters: Sequence[tuple[str, str]] = ()
+    ) -> builtins.list[ImageSummary]:
+        from engine.services.filters import image_matches
+
+        with self._world.lock:
+            rows = [self._summary(image) for image in self._world.images.values()]
+            labels = {image.id: dict(image.config.labels) for image in self._world.images.values()}
+        rows.sort(key=lambda row: (-row.created_ns, row.id))
+        return [row for row in rows if image_matches(row, filters, labels.__getitem__)]
+
+    def inspect(self, ref: str) -> Image:
+        with self._world.lock:
+            image = self.get(ref)
+            summary = self._summary(image)
+            names = {parse_reference(name).familiar_name for name in summary.references}
+            diff_ids = [DiffID(layer.diff_id) for layer in image.layers]
+            return Image(
+                summary=summary,
+                config=image.config,
+                history=image.history,
+                diff_ids=tuple(diff_ids),
+                chain_id=chain_ids(diff_ids)[-1] if diff_ids else "",
+                repo_digests=tuple(sorted(f"{name}@{image.manifest}" for name in names)),
+                author="",
+                comment="",
+            )
+
+    def get(self, ref: str) -> StoredImage:
+        """By name, id, or a unique beginning of an id."""
+        world = self._world
+        with world.lock:
+            bare = ref.removeprefix("sha256:")
+            is_hex = bool(bare) and all(digit in "0123456789abcdef" for digit in bare)
+            name = None if is_hex and len(bare) == 64 else parse_reference(ref).full
+            if name in world.references:
+                return world.images[world.references[name]]
+            found = [
+                image
+                for image in world.images.values()
+                if (is_hex and image.id.startswith(f"sha256:{bare}"))
+                or (name is not None and name.endswith(f"@{image.manifest}"))
+            ]
+            if len(found) > 1:
+                raise Conflict(f"image id {bare}: more than one image begins so", "more digits")
+            if not found:
+                raise NotFound(f"no such image: {ref[:200]}", f"pydock pull {ref[:200]}")
+            return found[0]
+
+    def _summary(self, image: StoredImage) -> ImageSummary:
+        world = self._world
+        others = {
+            layer.diff_id
+            for other in world.images.values()
+            if other.id != image.id
+            for layer in other.layers
+        }
+        names = sorted(name for name, target in world.references.items() if target == image.id)
+        return ImageSummary(
+            id=image.id,
+            references=tuple(parse_reference(name).familiar for name in names),
+            digest=image.manifest,
+            created_ns=image.created_ns,
+            size_bytes=sum(layer.size_bytes for layer in image.layers),
+            unique_bytes=sum(
+                layer.size_bytes for layer in image.layers if layer.diff_id not in others
+            ),
+            waste_bytes=DoubleLayerView("", image).waste_bytes,
+            os=image.os,
+            architecture=image.architecture,
+            variant=image.variant,
+            layers=len(image.layers),
+            used_by=tuple(record.name for record in self._users(image)),
+        )
+
+    def _users(self, image: StoredImage) -> builtins.list[Record]:
+        return [
+            record
+            for record in self._world.containers.values()
+            if record.container.summary.image_id == image.id
+        ]
+
+    # -- work
+
+    def pull(
+        self,
+        ref: str,
+        *,
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> ImageSummary:
+        reference = parse_reference(ref)
+        cancel = cancel or Cancel()
+
+        def tell(name: str, phase: Phase, current: int = 0, total: int = 0, text: str = "") -> None:
+            if progress is not None:
+                progress(Progress(name, phase, current, total, text))
+
+        def check(seconds: float = 0.0) -> None:
+            if cancel.wait(seconds) if seconds else cancel.cancelled:
+                raise Cancelled(f"pull {reference.familiar}: cancelled", "pull again to go on")
+
+        tell("", "resolving", text=f"{reference.familiar} from {reference.domain}")
+        check()
+        with self._world.lock:
+            image = self._world.remote.get(reference.full)
+            known = {layer.diff_id for each in self._world.images.values() for layer in each.layers}
+            same = image is not None and self._world.references.get(reference.full) == image.id
+        if image is None:
+            raise NotFound(
+                f"manifest for {reference.familiar} not found: manifest unknown",
+                "check the name and the tag",
+            )
+        if platform and platform not in (image.os, f"{image.os}/{image.architecture}"):
+            raise NotFound(f"no image of {reference.familiar} for {platform}", "drop --platform")
+        missing = [layer for layer in image.layers if layer.diff_id not in known]
+        for layer in image.layers:
+            phase: Phase = "queued" if layer in missing else "cached"
+            done = 0 if layer in missing else layer.blob_bytes
+            tell(layer.digest[7:19], phase, done, layer.blob_bytes)
+        steps: tuple[Phase, ...] = ("downloading", "extracting")
+        for layer in missing:
+            for phase in steps:
+                for tenth in range(11):
+                    check(self.step_seconds)
+                    size = layer.blob_bytes
+                    tell(layer.digest[7:19], phase, size * tenth // 10, size)
+            tell(layer.digest[7:19], "done", layer.blob_bytes, layer.blob_bytes)
+        with self._world.lock:
+            origin = f"{reference.domain}/{reference.path}"
+            self.put(image._replace(origin=origin), reference.full)
+            self._world.tell("image", "pull", image.id, reference.familiar, name=reference.familiar)
+            state = "image is up to date" if same else "downloaded newer image"
+            tell("", "done", text=f"{state} for {reference.familiar}")
+            return self._summary(image)
+
+    def put(self, image: StoredImage, name: str | None) -> None:
+        """The image is here, under the full name `name`."""
+        self._world.images[image.id] = image
+        if name:
+            self._world.references[name] = image.id
+
+    def load(
+        self,
+        archive: IO[bytes],
+        *,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> builtins.list[str]:
+        names = []
+        try:
+            with tarfile.open(fileobj=archive) as tar:
+                for image, name in _read_archive(tar):
+                    if cancel is not None and cancel.cancelled:
+                        raise Cancelled("load: cancelled")
+                    familiar = parse_reference(name).familiar if name else image.id
+                    with self._world.lock:
+                        self.put(image, parse_reference(name).full if name else None)
+                        self._world.tell("image", "load", image.id, familiar, name=familiar)
+                    names.append(familiar)
+        except (tarfile.TarError, KeyError, ValueError) as error:
+            raise InvalidInput(
+                "archive: neither an OCI layout nor a docker archive", "make it with docker save"
+            ) from error
+        if progress is not None:
+            progress(Progress("", "done", text=f"loaded {', '.join(names)}"))
+        return names
+
+    def tag(self, ref: str, target: str) -> None:
+        with self._world.lock:
+            image, reference = self.get(ref), parse_reference(target)
+            if reference.digest:
+                raise InvalidInput(
+                    f"reference {reference.familiar}: refusing to create a tag with a digest "
+                    "reference",
+                    "name a tag",
+                )
+            self.put(image, reference.full)
+            self._world.tell("image", "tag", image.id, reference.familiar, name=reference.familiar)
+
+    def remove(self, ref: str, *, force: bool = False) -> Removed:
+        world = self._world
+        with world.lock:
+            image = self.get(ref)
+            names = [
+                name for name, target in sorted(world.references.items()) if target == image.id
+            ]
+            hexadecimal = image.id.removeprefix("sha256:").startswith(ref.removeprefix("sha256:"))
+            by_name = not hexadecimal and "@" not in ref
+            going = [parse_reference(ref).full] if by_name else names
+            last = going == names
+            users = self._users(image)
+            if last:
+                self._check_removable(ref, image, users, by_name, names, force)
+            for name in going:
+                del world.references[name]
+            untagged = tuple(parse_reference(name).familiar for name in going)
+            for name in untagged:
+                world.tell("image", "untag", image.id, name, name=name)
+            if not last or users:
+                return Removed(untagged, (), 0)
+            freed = self._summary(image).unique_bytes
+            del world.images[image.id]
+            world.tell("image", "delete", image.id, ref, name=ref)
+            chains = chain_ids(DiffID(layer.diff_id) for layer in image.layers)
+            return Removed(untagged, (image.id, *reversed(chains)), freed)
+
+    def _check_removable(
+        self,
+        ref: str,
+        image: StoredImage,
+        users: Sequence[Record],
+        by_name: bool,
+        names: Sequence[str],
+        force: bool,
+    ) -> None:
+        short = image.id[7:19]
+        who = ", ".join(record.name for record in users)
+        busy = any(record.state in _LIVE for record in users)
+        if by_name and users and not force:
+            raise Conflict(
+                f'conflict: unable to remove repository reference "{ref}" (must force): container '
+                f"{who} is using its image {short}",
+                "remove the container first, or use --force to remove the name only",
+            )
+        if not by_name and busy:
+            raise Conflict(
+                f"conflict: unable to delete {short} (cannot be forced): image is being used by "
+                f"running container {who}",
+                "stop and remove the container first",
+            )
+        if not by_name and not force and (users or len(names) > 1):
+            raise Conflict(
+                f"conflict: unable to delete {short} (must be forced): image is in use by "
+                f"{who or ', '.join(names)}",
+                "remove the container first, or use --force",
+            )
+
+
+class DoubleLayers:
+    def __init__(self, world: World, images: DoubleImages) -> None:
+        self._world = world
+        self._images = images
+
+    def open(self, ref: str) -> DoubleLayerView:
+        with self._world.lock:
+            image = self._images.get(ref)
+            names = self._images._summary(image).references
+            view = DoubleLayerView(names[0] if names else image.id[7:19], image)
+            for layer in image.layers:
+                sharers = [
+                    name
+                    for other in self._world.images.values()
+                    if other.id != image.id and layer.diff_id in {x.diff_id for x in other.layers}
+                    for name in self._images._summary(other).references[:1]
+                ]
+                view.share(layer.diff_id, tuple(sharers))
+            return view
+
+
+def _sha256(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read_archive(
+    tar: tarfile.TarFile,
+) -> builtins.list[tuple[StoredImage, str | None]]:
+    """Images and names in an OCI layout (what tests.support.images writes) or a docker archive."""
+
+    def read(path: str) -> bytes:
+        file = tar.extractfile(path)
+        assert file is not None
+        return file.read()
+
+    def blob(digest: str) -> bytes:
+        return read("blobs/" + digest.replace(":", "/"))
+
+    found: builtins.list[tuple[StoredImage, str | None]] = []
+    if "index.json" in tar.getnames():
+        for root in json.loads(read("index.json"))["manifests"]:
+            name = root.get("annotations", {}).get("org.opencontainers.image.ref.name")
+            manifest = json.loads(blob(root["digest"]))
+            layers = [(each["digest"], blob(each["digest"])) for each in manifest["layers"]]
+            config = manifest["config"]["digest"]
+            found.append((_stored(root["digest"], config, blob(config), layers), name))
+    else:
+        for entry in json.loads(read("manifest.json")):
+            config = read(entry["Config"])
+            layers = [(_sha256(path), read(path)) for path in entry["Layers"]]
+            digest = "sha256:" + hashlib.sha256(config).hexdigest()
+            image = _stored(_sha256(digest), digest, config, layers)
+            found += [(image, name) for name in entry["RepoTags"] or [None]]
+    return found
+
+
+def _stored(
+    manifest: str, image_id: str, config: bytes, layers: Sequence[tuple[str, bytes]]
+) -> StoredImage:
+    import io
+
+    document = json.loads(config)
+    wanted = document.get("config") or {}
+    history = tuple(
+        HistoryEntry(CREATED_NS, step.get("created_by", ""), step.get("comment", ""),
+                     step.get("empty_layer", False))
+        for step in document.get("history", ())
+    )  # fmt: skip
+    commands = [step.created_by for step in history if not step.empty_layer]
+    made = []
+    for position, (digest, data) in enumerate(layers):
+        entries: dict[str, Entry | None] = {}
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            for info in tar:
+                path = info.name.strip("/")
+                directory, name = os.path.split(path)
+                if name.startswith(".wh."):
+                    entries[os.path.join(directory, name[4:])] = None
+                    continue
+                kinds = {
+                    tarfile.DIRTYPE: DIRECTORY, tarfile.SYMTYPE: SYMLINK,
+                    tarfile.LNKTYPE: HARDLINK, tarfile.FIFOTYPE: FIFO,
+                }  # fmt: skip
+                entries[path] = Entry(
+                    info.size, kinds.get(info.type, FILE), info.mode, info.uid, info.gid,
+                    int(info.mtime), info.linkname,
+                )  # fmt: skip
+        command = commands[position] if position < len(commands) else ""
+        diff_id = document["rootfs"]["diff_ids"][position]
+        made.append(Layer(diff_id, digest, command, CREATED_NS, len(data), entries))
+    return StoredImage(
+        image_id, manifest, CREATED_NS, document.get("os", "linux"),
+        document.get("architecture", "amd64"), document.get("variant", ""),
+        ImageConfig(
+            tuple(wanted.get("Env") or ()), tuple(wanted.get("Entrypoint") or ()),
+            tuple(wanted.get("Cmd") or ()), wanted.get("WorkingDir", ""), wanted.get("User", ""),
+            tuple(wanted.get("ExposedPorts") or ()), tuple(wanted.get("Volumes") or ()),
+            tuple((wanted.get("Labels") or {}).items()), wanted.get("StopSignal", ""),
+        ),
+        history, tuple(made), "",
+    )  # fmt: skip
