@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 UNKNOWN_EXIT = 255
 _KILL_SECONDS = 5.0
-_EXIT_COMMAND = os.path.join(os.path.dirname(os.path.abspath(__file__)), "exit_command.py")
+_ENGINE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_EXIT_COMMAND = os.path.join(_ENGINE, "exit_command.py")  # a path: it stands on a higher floor
 
 
 class Lifecycle:

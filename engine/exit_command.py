@@ -6,7 +6,7 @@ by this process, so whoever waits for the lock finds everything folded.
 
 import sys
 
-sys.path.insert(0, __file__.rsplit("/", 3)[0])
+sys.path.insert(0, __file__.rsplit("/", 2)[0])
 
 from engine.connect import connect
 
