@@ -1,9 +1,10 @@
 """What nothing leads to goes: rows in one transaction, then their bytes, by way of the trash.
 
-Roots are images, containers, and what a live lease keeps. Rows go first and durably, so that a
-power cut leaves garbage at worst, never a row without bytes; `lock/gc.pending` tells the next start
-that somebody was killed in between. Bytes leave their place under the database's write lock, so
-nobody can record what is just going, and are removed from the trash outside of every lock.
+Roots are images, which containers hold fast, and what a live lease keeps. Rows go first and
+durably, so that a power cut leaves garbage at worst, never a row without bytes; `lock/gc.pending`
+tells the next start that somebody was killed in between. Bytes leave their place under the
+database's write lock, so nobody can record what is just going, and are removed from the trash
+outside of every lock but its own.
 """
 
 from __future__ import annotations
@@ -35,7 +36,6 @@ _WAIT_SECONDS = 10.0
 _LIVE_CHAINS = """
     WITH RECURSIVE live(chain_id) AS (
         SELECT chain_id FROM image WHERE chain_id IS NOT NULL
-        UNION SELECT chain_id FROM container WHERE chain_id IS NOT NULL
         UNION SELECT chain.parent FROM chain JOIN live USING(chain_id)
         WHERE chain.parent IS NOT NULL
     )
@@ -102,8 +102,10 @@ def sweep(home: Home, database: Database, doomed: Collection[str] = ()) -> Swept
             trash += discard_orphans(home, orphans(cursor, home, found, doomed))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_marker(home))
-    for place in trash:
-        remove_tree(place)
+    # With the lock, so that no start waits for what we remove.
+    with _locked(f"{home.root}/lock/trash", wait_seconds=0):
+        for place in trash:
+            remove_tree(place)
     return swept
 
 
@@ -124,6 +126,7 @@ def _drop_rows(cursor: sqlite3.Cursor, doomed: Collection[str]) -> tuple[Swept, 
     ).fetchall()
     cursor.executemany("DELETE FROM layer WHERE id=?", [(layer,) for layer, _ in layers])
     young = time.time_ns() - GRACE_SECONDS * 1_000_000_000
+    # Rows without an image are a killed removal's, unless somebody is bringing something in.
     (alone,) = cursor.execute("SELECT NOT EXISTS(SELECT 1 FROM lease)").fetchone()
     blobs = [
         (digest, size)

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.errors import Conflict, InvalidInput, NotFound, Unsupported
-from engine.oci.config import ImageDocument, parse_config
 from engine.oci.digest import ChainID, DiffID, Digest, ImageID
 from engine.oci.reference import Reference, parse_reference
 
 if TYPE_CHECKING:
+    from engine.oci.config import ImageDocument
     from engine.storage.content import Content
     from engine.storage.metadata import Database
 
@@ -300,6 +300,8 @@ class ImageStore:
 
     def config(self, image: ImageRow) -> ImageDocument:
         """The parsed config. Raises NotFound, Corrupt."""
+        from engine.oci.config import parse_config  # `ps` does without
+
         return parse_config(self._content.read(Digest(image.id)))
 
     def set_waste(self, image: ImageID, waste_bytes: int) -> None:

@@ -67,6 +67,8 @@ def test_an_ambiguous_id_is_a_conflict_but_a_name_is_not(
     containers.create(row(image, 0xB1, "a"))
     assert containers.get("a").name == "a"
     assert [each.name for each in containers.list_()] == ["a", "two", "one"]
+    containers.rename(containers.get("two").id, containers.get("one").id)
+    assert containers.get(containers.get("one").id).name == "one"  # a whole id beats a name
 
 
 def test_a_taken_name_is_a_conflict_in_dockers_words(

@@ -1,5 +1,6 @@
 """Blobs come in once, whole and right, whoever dies on the way."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -310,13 +311,25 @@ def test_old_partial_files_go_and_young_ones_and_those_in_use_stay(
     busy.close()
 
 
-def test_a_lock_file_that_was_removed_meanwhile_is_no_lock(store: Store) -> None:
+def test_a_lock_file_that_was_removed_meanwhile_is_no_lock(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between our open and our flock the one before us is done and removes the file."""
     place = f"{store.home.root}/ingest/x"
-    first = contents._try_lock(place)
-    assert first is not None
+    flock = fcntl.flock
+    calls = []
+
+    def removed_before(descriptor: int, operation: int) -> None:
+        if not calls:
+            os.unlink(f"{place}.lock")
+        calls.append(operation)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removed_before)
+    lock = contents._try_lock(place)
+    assert lock is not None
+    assert len(calls) == 2
+    assert os.fstat(lock).st_ino == os.stat(f"{place}.lock").st_ino
     assert contents._try_lock(place) is None
-    contents._unlock(place, first)
-    again = contents._try_lock(place)
-    assert again is not None
-    assert os.path.exists(f"{place}.lock")
-    contents._unlock(place, again)
+    contents._unlock(place, lock)
+    assert left_in(store) == []
