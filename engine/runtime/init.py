@@ -209,11 +209,11 @@ def prepare(root: int, process: Process, where: Where) -> Identity:
     if not env.get(b"HOME"):
         env[b"HOME"] = home
     where.at("working directory", process["cwd"])
-    os.close(create_in_root(root, process["cwd"], directory=True))
-    os.chdir(process["cwd"])
-    # A directory that is outside of the root, reached through a descriptor that leaked
-    # (CVE-2024-21626), has no path here: ENOENT.
-    os.getcwdb()
+    # Found in the root by descriptor: no link of /proc leads to a directory of the host that some
+    # forgotten descriptor holds open (CVE-2024-21626).
+    directory = create_in_root(root, process["cwd"], directory=True)
+    os.fchdir(directory)
+    os.close(directory)
     return uid, gid, groups, env, _find_program(process["args"][0], env.get(b"PATH", b""), where)
 
 

@@ -1,4 +1,4 @@
-"""What a container's init opens, seen by strace."""
+"""What a container's init asks of the kernel, seen by strace."""
 
 import subprocess
 import sys
@@ -13,11 +13,18 @@ print(box.run(Path({root!r}), "true", cwd="/new/place").code)
 """
 
 
-def traced_opens(root: Path, directory: Path) -> list[str]:
-    """strace's lines of the process that has called pivot_root: opens, stats, executions."""
+def traced_calls(root: Path, directory: Path) -> list[str]:
+    """strace's lines of the process that has called pivot_root: files, mounts, prctl."""
     log = directory / "strace"
     script = _SCRIPT.format(path=[str(Path(__file__).parents[2]), *sys.path], root=str(root))
-    command = ["strace", "-ff", "-o", str(log), "-e", "trace=%file,openat2,pivot_root"]
+    command = [
+        "strace",
+        "-ff",
+        "-o",
+        str(log),
+        "-e",
+        "trace=%file,openat2,pivot_root,move_mount,prctl",
+    ]
     process = subprocess.run(
         [*command, sys.executable, "-c", script], capture_output=True, text=True, check=False
     )

@@ -42,7 +42,9 @@ def test_size_is_what_was_set(root: int) -> None:
 
 def test_something_else_at_ptmx_is_refused(tmp_path: Path) -> None:
     """CVE-2025-52565: the container replaces what the runtime opens."""
-    (tmp_path / "dev/pts").mkdir(parents=True)
+    (tmp_path / "dev/pts/pts").mkdir(parents=True)
+    # With this beside it the kernel opens a ptmx node on any file system.
+    mount("devpts", tmp_path / "dev/pts/pts", "devpts", 0, b"newinstance,ptmxmode=0666")
     descriptor = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
     for make in (
         lambda path: path.write_text(""),
@@ -56,6 +58,7 @@ def test_something_else_at_ptmx_is_refused(tmp_path: Path) -> None:
             tty.open_pair(descriptor)
         ptmx.unlink()
     os.close(descriptor)
+    umount(str(tmp_path / "dev/pts/pts"))
 
 
 def test_terminal_controls_the_session(root: int) -> None:

@@ -39,22 +39,6 @@ def test_program_waits_for_start(root: Path) -> None:
     cgroup.remove()
 
 
-def test_waiting_process_hides_from_others(root: Path) -> None:
-    """CVE-2016-9962: its descriptors show the host until execve."""
-    created, cgroup = made(box.plan_of(root, "true"))
-    shown = subprocess.run(
-        ["ls", f"/proc/{created.pid}/fd"],
-        user=65534,
-        extra_groups=[],
-        capture_output=True,
-        check=False,
-    )
-    assert shown.returncode != 0
-    assert os.stat(f"/proc/{created.pid}/fd").st_uid == 0
-    destroy(created)
-    cgroup.remove()
-
-
 def test_process_ends_with_the_parent_that_should_start_it(root: Path) -> None:
     created, cgroup = made(box.plan_of(root, "sleep", "60"))
     created.channel.close()

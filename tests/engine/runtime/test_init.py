@@ -82,6 +82,21 @@ def test_missing_working_directory_is_made(root: Path) -> None:
     assert (root / "srv/new/deep").is_dir()
 
 
+@pytest.mark.parametrize("through_link", [False, True])
+def test_working_directory_cannot_be_the_hosts(root: Path, through_link: bool) -> None:
+    """The same attack with a descriptor that is the container's by right: its stdin."""
+    (root / "link").symlink_to("/proc/self/fd/0")
+    plan = box.plan_of(root, "ls", cwd="/link" if through_link else "/proc/self/fd/0")
+    outside = os.open("/", os.O_RDONLY)
+    cgroup = create_cgroup(plan)
+    assert cgroup
+    with pytest.raises(StepError) as caught:
+        create(plan, (outside, 1, 2), console=False)
+    assert caught.value.step == "working directory"
+    os.close(outside)
+    cgroup.remove()
+
+
 @pytest.mark.parametrize("number", range(12))
 def test_working_directory_cannot_be_a_leaked_descriptor(root: Path, number: int) -> None:
     """CVE-2024-21626"""
@@ -267,11 +282,20 @@ def test_terminal_is_the_containers_own_console(root: Path) -> None:
 
 def test_nothing_is_loaded_from_the_image_after_pivot_root(root: Path, tmp_path: Path) -> None:
     """An import, a codec or a locale that is looked up there would be the image's own code."""
-    from tests.support.trace import traced_opens
+    from tests.support.trace import traced_calls
 
-    opened = traced_opens(root, tmp_path)
-    start_at = next(i for i, line in enumerate(opened) if "pivot_root" in line)
-    for line in opened[start_at:]:
+    calls = traced_calls(root, tmp_path)
+    start_at = next(i for i, line in enumerate(calls) if "pivot_root" in line)
+    for line in calls[start_at:]:
         assert ".py" not in line, line
         assert "locale" not in line, line
         assert "nsswitch" not in line, line
+
+
+def test_half_made_process_cannot_be_looked_into(root: Path, tmp_path: Path) -> None:
+    """CVE-2016-9962: its descriptors and its memory are the host's until execve."""
+    from tests.support.trace import traced_calls
+
+    calls = traced_calls(root, tmp_path)
+    first = next(line for line in calls if "prctl" in line or "move_mount" in line)
+    assert "PR_SET_DUMPABLE, SUID_DUMP_DISABLE" in first

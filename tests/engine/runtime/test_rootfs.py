@@ -109,6 +109,19 @@ def test_bind_mounts_show_the_host_and_read_only_ones_hold(root: Path, tmp_path:
     assert (tmp_path / "ro/file").read_text() == "ro"
 
 
+def test_bind_mounts_are_cut_off_from_the_hosts(root: Path, tmp_path: Path) -> None:
+    """What is mounted later below a shared source does not appear inside, nor the other way."""
+    (tmp_path / "source").mkdir()
+    mount("tmpfs", tmp_path / "source", "tmpfs")
+    mount(None, tmp_path / "source", None, MS_SHARED)
+    bind = (str(tmp_path / "source"), "/data", False)
+    output = box.run(root, "grep", "/data", "/proc/self/mountinfo", mounts=[bind]).output
+    umount(tmp_path / "source")
+    assert " - tmpfs" in output
+    assert "shared:" not in output
+    assert "master:" not in output
+
+
 def test_read_only_holds_for_mounts_below_too(root: Path, tmp_path: Path) -> None:
     (tmp_path / "source/below").mkdir(parents=True)
     mount("tmpfs", tmp_path / "source/below", "tmpfs")
