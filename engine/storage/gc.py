@@ -151,6 +151,7 @@ class Files(NamedTuple):
     layers: list[str]
     links: list[str]
     uppers: list[str]
+    containers: list[str]
 
 
 def list_files(home: Home) -> Files:
@@ -165,14 +166,15 @@ def list_files(home: Home) -> Files:
         os.listdir(f"{home.root}/layers"),
         os.listdir(f"{home.root}/l"),
         os.listdir(f"{home.root}/upper"),
+        os.listdir(f"{home.root}/containers"),
     )
 
 
 def orphans(
     cursor: sqlite3.Cursor, home: Home, found: Files, doomed: Collection[str] = ()
 ) -> list[str]:
-    """Paths of those of `found` that no row and no lease names; blobs and upper directories only
-    when they are no longer young (or `doomed`). True while `cursor` has its transaction."""
+    """Paths of those of `found` that no row and no lease names; blobs and what containers have
+    only when they are no longer young (or `doomed`). True while `cursor` has its transaction."""
 
     def names(text: str) -> set[str]:
         return {str(row[0]) for row in cursor.execute(text)}
@@ -193,11 +195,9 @@ def orphans(
         with contextlib.suppress(OSError):
             if link not in links and os.readlink(path).split("/")[-2] not in leased:
                 paths.append(path)
-    paths += [
-        home.upper_dir(upper)
-        for upper in found.uppers
-        if upper not in containers and is_old(home.upper_dir(upper))
-    ]
+    directories = [home.upper_dir(name) for name in found.uppers if name not in containers]
+    directories += [home.container_dir(name) for name in found.containers if name not in containers]
+    paths += [path for path in directories if is_old(path)]
     return paths
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from engine.home import Home
     from engine.storage.metadata import Database
 
+_AGAIN_SECONDS = 0.05
+
 # Foreign keys keep these true; a database edited or damaged from outside may break them.
 _DANGLING = (
     (
@@ -285,24 +287,31 @@ class _Check:
     # What containers and volumes have on the disk
 
     def _containers(self) -> Iterator[Damage]:
-        snapshots = Snapshots(self._home, self._database)
-        for container, name, chain, state in self._database.query(
-            "SELECT id, name, chain_id, state FROM container WHERE chain_id IS NOT NULL"
+        """The upper directory is made by the first start."""
+        for container, name, chain, state, started_ns in self._database.query(
+            "SELECT id, name, chain_id, state, started_ns FROM container WHERE chain_id IS NOT NULL"
         ):
-            upper = self._home.upper_dir(container)
-            if all(os.path.isdir(f"{upper}/{each}") for each in ("diff", "work")):
+            if self._has_upper(container, started_ns):
                 continue
-            text = "its upper directory is missing, with all that it wrote"
-            mended = False
+            text, mended = "its upper directory is missing, with all that it wrote", False
             if self._repair and state not in ("running", "paused"):
-                self._throw_away(upper)
+                self._throw_away(self._home.upper_dir(container))
                 try:
-                    snapshots.prepare(container, ChainID(chain))
+                    Snapshots(self._home, self._database).prepare(container, ChainID(chain))
                     text, mended = f"{text}; it has a new one", True
                 except EngineError as error:
                     text = f"{text}; {error.message}"
             yield Damage("file", f"container {name}", text, mended)
-        yield from self._ownerless("containers", "SELECT id FROM container")
+
+    def _has_upper(self, container_id: str, started_ns: int) -> bool:
+        upper = self._home.upper_dir(container_id)
+        for _ in range(2):
+            if all(os.path.isdir(f"{upper}/{each}") for each in ("diff", "work")):
+                return True
+            if not started_ns and not os.path.exists(upper):
+                return True
+            time.sleep(_AGAIN_SECONDS)  # a start, or a removal, may be in the middle of it
+        return self._database.first("SELECT 1 FROM container WHERE id=?", (container_id,)) is None
 
     def _volumes(self) -> Iterator[Damage]:
         for (name,) in self._database.query("SELECT name FROM volume"):
@@ -324,13 +333,6 @@ class _Check:
                     )
                 text += "; it has one again"
             yield Damage("file", f"volume {name}", text, self._repair)
-
-    def _ownerless(self, directory: str, select: str) -> Iterator[Damage]:
-        for name in self._unknown(directory, {key for (key,) in self._database.query(select)}):
-            path = f"{directory}/{name}"
-            if self._repair:
-                self._throw_away(f"{self._home.root}/{path}")
-            yield Damage("file", path, f"no row has it{self._removed}", self._repair)
 
     def _unknown(self, directory: str, known: set[str]) -> list[str]:
         """Entries without a row, none of them young: their row may be about to come."""

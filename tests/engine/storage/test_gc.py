@@ -155,12 +155,14 @@ def test_a_layer_wanted_by_a_pull_survives_the_removal_of_its_image(
     assert place(store, "layers") == []
 
 
-def test_upper_directories_without_a_container_go_when_they_are_old(store: Store) -> None:
+def test_directories_without_a_container_go_when_they_are_old(store: Store) -> None:
     for name in ("a" * 64, "b" * 64):
         os.makedirs(f"{store.home.upper_dir(name)}/diff")
+        os.makedirs(store.home.container_dir(name))
     age(store.home.upper_dir("a" * 64))
+    age(store.home.container_dir("a" * 64))
     gc.sweep(store.home, store.database)
-    assert place(store, "upper") == ["b" * 64]
+    assert place(store, "upper") == place(store, "containers") == ["b" * 64]
 
 
 KILLED = """

@@ -58,7 +58,9 @@ def container(store: Store) -> ContainerRow:
     os.makedirs(f"{store.home.root}/volumes/data/_data")
     image = ImageStore(store.database, store.content).get("app:1").id
     mounts = [{"type": "volume", "source": "data"}]
-    row = ContainerRow("c" * 64, "web", "app:1", image, CHAIN, 1, {"mounts": mounts}, "exited")
+    row = ContainerRow(
+        "c" * 64, "web", "app:1", image, CHAIN, 1, {"mounts": mounts}, "exited", started_ns=2
+    )
     os.makedirs(store.home.container_dir(row.id))
     Snapshots(store.home, store.database).prepare(row.id, CHAIN)
     ContainerStore(store.database).create(row)
@@ -99,6 +101,18 @@ def test_work_that_is_going_on_is_no_damage(store: Store) -> None:
         os.mkdir(store.home.container_dir("d" * 64))
         assert check(store) == []
         os.rmdir(f"{store.home.root}/staging/{lease.id}")
+
+
+def test_a_container_that_never_started_has_no_upper_directory_yet(
+    store: Store, container: ContainerRow
+) -> None:
+    ContainerStore(store.database).set_state(container.id, state="created", started_ns=0)
+    upper_missing(store)
+    assert check(store) == []
+    os.makedirs(f"{store.home.upper_dir(container.id)}/work")  # killed in the middle of it
+    (found,) = check(store, repair=True)
+    assert found.repaired
+    assert check(store) == []
 
 
 def blob_cut(store: Store) -> None:
