@@ -262,13 +262,6 @@ class ImageStore:
             )
         ]
 
-    def origins(self, image: ImageRow) -> list[tuple[str, str]]:
-        """Registries and repositories that its manifest came from."""
-        return self._database.query(
-            "SELECT host, repository FROM origin WHERE digest=? ORDER BY host, repository",
-            (image.index_digest or image.manifest,),
-        )
-
     def layers_of(self, image: ImageRow) -> list[tuple[str, DiffID, Digest, int]]:
         """Its layers' id, diff_id, blob and raw bytes, bottom first."""
         return self._database.query(
@@ -337,6 +330,8 @@ class ImageStore:
             names = _column(cursor, "SELECT name FROM reference WHERE image=? ORDER BY name", image)
             going = [name] if name in names else names
             is_last = going == names
+            if not _column(cursor, "SELECT id FROM image WHERE id=?", image):
+                raise NotFound(f"no such image: {ref[:200]}", "it was removed meanwhile")
             users = cursor.execute(
                 "SELECT name, state FROM container WHERE image_id=? ORDER BY name", (image,)
             ).fetchall()

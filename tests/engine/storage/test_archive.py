@@ -14,7 +14,15 @@ from typing import IO, Any
 import pytest
 
 from engine.engine import Cancel
-from engine.errors import Cancelled, Corrupt, EngineError, InvalidInput, NotFound, Unsupported
+from engine.errors import (
+    Cancelled,
+    Corrupt,
+    EngineError,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+    Unsupported,
+)
 from engine.model.progress import Progress
 from engine.oci.digest import chain_ids
 from engine.storage import archive
@@ -22,6 +30,7 @@ from engine.storage.image_store import ImageStore
 from engine.storage.repair import fsck
 from engine.storage.snapshots import Snapshots
 from tests.support.images import MadeImage, compress, layout_tar, make_image, make_index
+from tests.support.small_disk import small_disk
 from tests.support.store import Store, open_store
 from tests.support.tarball import END, file, header, padded, pax, symlink
 from tests.support.trees import tree_of
@@ -392,6 +401,21 @@ def test_ids_stay_when_a_later_image_is_broken(store: Store, tmp_path: Path) -> 
     assert images.get("good:1").id == FIRST.config.digest
     assert images.find("bad:1") is None
     assert list(fsck(store.home, store.database, repair=False)) == []
+
+
+def test_a_full_disk_is_said_and_nothing_is_left(tmp_path: Path) -> None:
+    image = make_image([{"big": os.urandom(6 << 20)}], compression="")
+    data = layout_tar(tmp_path / "layout", {"app:1": image})
+    for size in (6 << 20, 12 << 20):  # full while reading the archive, full while unpacking
+        place = tmp_path / str(size)
+        place.mkdir()
+        with small_disk(place, size) as mount:
+            store = open_store(mount)
+            with pytest.raises(Unavailable, match="disk full") as caught:
+                load(store, data)
+            assert "\n" not in caught.value.message
+            assert nothing_left(store)
+            store.database.close()
 
 
 def test_cancel_ends_a_load_that_waits_for_a_pipe(store: Store) -> None:

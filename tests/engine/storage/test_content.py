@@ -17,6 +17,7 @@ from engine.errors import Cancelled, Corrupt, InvalidInput, NotFound, Unavailabl
 from engine.oci.digest import Digest, sha256_of
 from engine.storage import content as contents
 from engine.storage.content import Content, drop_old_ingests
+from tests.support.small_disk import small_disk
 from tests.support.store import Store, open_store
 
 pytestmark = pytest.mark.root
@@ -253,24 +254,15 @@ def test_threads_of_one_process_exclude_each_other_too(store: Store, content: Co
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Store]:
-    """A store on an ext4 of 8 MiB."""
-    image, mount = tmp_path / "disk", tmp_path / "mount"
-    mount.mkdir()
-    with image.open("wb") as file:
-        file.truncate(8 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
-    subprocess.run(["mount", "-o", "loop", image, mount], check=True)
-    store = open_store(mount)
-    try:
+def full_store(tmp_path: Path) -> Iterator[Store]:
+    with small_disk(tmp_path, 8 << 20) as mount:
+        store = open_store(mount)
         yield store
-    finally:
         store.database.close()
-        subprocess.run(["umount", mount], check=True)
 
 
-def test_a_full_disk_is_said_in_one_line_and_resumable(small_disk: Store) -> None:
-    content = small_disk.content
+def test_a_full_disk_is_said_in_one_line_and_resumable(full_store: Store) -> None:
+    content = full_store.content
     size = 32 << 20
     data = os.urandom(1 << 20)
     digest = sha256_of(data * 32)
@@ -284,7 +276,7 @@ def test_a_full_disk_is_said_in_one_line_and_resumable(small_disk: Store) -> Non
         kept = ingest.offset
     with pytest.raises(Unavailable, match="disk full"):
         content.put(os.urandom(8 << 20))
-    assert sorted(left_in(small_disk)) == [digest[7:], f"{digest[7:]}.lock"]
+    assert sorted(left_in(full_store)) == [digest[7:], f"{digest[7:]}.lock"]
     ingest = content.ingest(digest, size)
     assert ingest is not None
     with ingest:

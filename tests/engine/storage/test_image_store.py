@@ -246,3 +246,14 @@ def test_rmi_by_id_cannot_be_forced_while_a_container_runs(here: Images) -> None
     with pytest.raises(Conflict, match=r"must be forced.*stopped container db"):
         here.images.remove(other.id, force=False)
     assert here.images.remove(other.id, force=True).image is None
+
+
+def test_of_two_removals_at_once_one_finds_nothing(
+    here: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = add(here, "app:1")
+    row = here.images.get("app:1")
+    here.images.remove("app:1", force=False)
+    monkeypatch.setattr(here.images, "get", lambda ref: row)  # looked up just before
+    with pytest.raises(NotFound):
+        here.images.remove(image.id, force=False)
