@@ -228,7 +228,7 @@ def test_the_wrong_state_is_a_conflict(engine: Engine, options: CreateOptions) -
     with pytest.raises(Conflict, match="container cc is not paused"):
         containers.unpause(ref)
     containers.start(ref)
-    with pytest.raises(Conflict, match="cannot remove container c: container is running"):
+    with pytest.raises(Conflict, match="cannot remove container cc: container is running"):
         containers.remove(ref)
     containers.pause(ref)
     for call in (containers.attach, lambda ref: containers.exec(ref, ["true"])):
