@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import marshal
 import os
+import select
 import threading
+from _socket import AF_UNIX, SCM_RIGHTS, SHUT_RDWR, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket
 from collections.abc import Callable
-from socket import AF_UNIX, SHUT_RDWR, SOCK_CLOEXEC, SOCK_SEQPACKET, socket
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import Cancelled, Conflict, Unavailable
+from engine.errors import Cancelled, Conflict, EngineError, Unavailable
 from engine.monitor import protocol
 from engine.runtime.failure import explain
 
@@ -18,18 +20,27 @@ if TYPE_CHECKING:
     from engine.engine import Cancel, Source
 
 _SOURCES: dict[int, Source] = {1: "stdout", 2: "stderr"}
+_ANSWER_BYTES = 1 << 16
 
 
 class MonitorSession:
-    """The face's Session over a monitor's socket. `read` belongs to one thread, the rest to any."""
+    """The face's Session over a monitor's socket.
+
+    One thread reads (or waits), any may do the rest. `write` waits for the process when it is
+    256 KiB behind; another thread must be reading then, or the two would wait for each other.
+    """
 
     def __init__(self, connection: socket, *, tty: bool) -> None:
         self.tty = tty
         self._socket = connection
         self._code: int | None = None
-        self._detached = False
+        self._failure: EngineError | None = None
+        self._over = False
         self._on_clean: Callable[[int], None] | None = None
-        self._lock = threading.Lock()
+        self._reading = threading.Lock()
+        self._sending = threading.RLock()  # a signal's handler sends too, in the middle of another
+        self._room = threading.Condition()
+        self._window_bytes = protocol.WINDOW_BYTES
 
     def on_clean(self, clean: Callable[[int], None]) -> None:
         """`clean(exit code)` is called when the container has ended, before `wait` returns: it does
@@ -38,30 +49,60 @@ class MonitorSession:
 
     def read(self) -> tuple[Source, bytes]:
         """The next output; empty bytes at the end."""
-        while self._code is None and not self._detached:
-            try:
-                packet = self._socket.recv(protocol.PACKET_BYTES)
-            except OSError:
-                packet = b""
-            if not packet:
-                break
-            message = protocol.decode(packet)
+        while not self._over:
+            message = self._receive()
             if message[0] == protocol.OUT:
                 return _SOURCES[message[1]], message[2]
-            if message[0] == protocol.EXIT:
-                self._end(message[1], clean=message[2])
+            if message[0] == protocol.TAKEN:
+                with self._room:
+                    self._window_bytes += message[1]
+                    self._room.notify_all()
+            elif message[0] == protocol.EXIT:
+                if message[2]:
+                    self._clean(message[1])
+                self._code = message[1]
+                self._end()
+            elif message[0] == protocol.LOST:
+                self._failure = Unavailable(
+                    "session: output came faster than it was taken", "pydock logs has all of it"
+                )
+                self._end()
         return "stdout", b""
 
-    def _end(self, code: int, *, clean: bool) -> None:
-        if clean and self._on_clean is not None:
-            self._on_clean(code)
-            with contextlib.suppress(OSError):
-                self._send(protocol.DONE)
-        self._code = code
+    def _receive(self) -> tuple[Any, ...]:
+        with self._reading:
+            packet = b""
+            if not self._over:
+                with contextlib.suppress(ConnectionError):
+                    packet = self._socket.recv(protocol.PACKET_BYTES)
+        if packet:
+            return protocol.decode(packet)
+        self._end()
+        return ("",)
+
+    def _clean(self, code: int) -> None:
+        poll = select.poll()
+        poll.register(self._socket.fileno(), select.POLLRDHUP)
+        if self._on_clean is None or poll.poll(0):  # the monitor could not wait any longer
+            return
+        self._on_clean(code)
+        self._send(protocol.DONE)
+
+    def _end(self) -> None:
+        with self._room:
+            self._over = True
+            self._room.notify_all()
 
     def write(self, data: bytes) -> None:
+        """`data` is on its way to the process's standard input; nowhere when it has ended."""
         for start in range(0, len(data), protocol.CHUNK_BYTES):
-            self._send(protocol.IN, data[start : start + protocol.CHUNK_BYTES])
+            chunk = data[start : start + protocol.CHUNK_BYTES]
+            with self._room:
+                self._room.wait_for(
+                    lambda: self._over or self._window_bytes >= protocol.CHUNK_BYTES
+                )
+                self._window_bytes -= len(chunk)
+            self._send(protocol.IN, chunk)
 
     def close_stdin(self) -> None:
         self._send(protocol.EOF)
@@ -74,69 +115,90 @@ class MonitorSession:
 
     def detach(self) -> None:
         """Leave; the process lives on and `read` returns the end."""
-        self._detached = True
+        self._end()
         with contextlib.suppress(OSError):
             self._socket.shutdown(SHUT_RDWR)
 
     def wait(self) -> int:
         """The exit code, once the process has ended; what it still says is thrown away. Raises
-        Unavailable when the monitor is gone."""
-        while self._code is None:
-            if not self.read()[1] and self._code is None:
-                raise Unavailable(
-                    "session: the monitor has closed it", "pydock ps -a shows the container's state"
-                )
+        Unavailable when the monitor is gone, or had to drop this client."""
+        while self._code is None and self.read()[1]:
+            pass
+        if self._failure is not None:
+            raise self._failure
+        if self._code is None:
+            raise Unavailable(
+                "session: the monitor has closed it", "pydock ps -a shows the container's state"
+            )
         return self._code
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def close(self) -> None:
+        """As `detach`, and the descriptor is closed."""
         self.detach()
-        self._socket.close()
+        with self._reading, self._sending:
+            self._socket.close()
 
     def _send(self, *message: Any) -> None:
-        with self._lock, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._socket.sendall(protocol.encode(*message))
+        with self._sending, contextlib.suppress(ConnectionError):
+            if self._socket.fileno() >= 0:
+                self._socket.sendall(protocol.encode(*message))
 
 
 def attach(run_dir: str, *, stdin: bool, replay: bool) -> MonitorSession:
     """A session at the container's own process. Raises Conflict when it does not run."""
-    return _connect(run_dir, (protocol.ATTACH, stdin, replay))
+    return _connect(run_dir, protocol.encode(*_HELLO, protocol.ATTACH, stdin, replay))
 
 
 def exec(run_dir: str, process: dict[str, Any], *, stdin: bool) -> MonitorSession:
     """A session at a new process (`runtime.exec.make_process`), which runs when this returns.
     Raises the kind that says why it does not."""
-    return _connect(run_dir, (protocol.EXEC, process, stdin))
+    attachment = memory_file(marshal.dumps(process))
+    try:
+        return _connect(run_dir, protocol.encode(*_HELLO, protocol.EXEC, stdin), attachment)
+    finally:
+        os.close(attachment)
 
 
-def _connect(run_dir: str, hello: tuple[Any, ...]) -> MonitorSession:
+_HELLO = (protocol.HELLO, protocol.VERSION)
+
+
+def memory_file(data: bytes) -> int:
+    """A descriptor of a file without a name that holds `data`. memfd_create(2)"""
+    descriptor = os.memfd_create("pydock", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _connect(run_dir: str, hello: bytes, attachment: int = -1) -> MonitorSession:
+    name = os.path.basename(run_dir)[:12]
     connection = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
     try:
+        directory = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            directory = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                connection.connect(f"/proc/self/fd/{directory}/ctl.sock")
-            finally:
-                os.close(directory)
-        except (FileNotFoundError, ConnectionRefusedError) as error:
-            raise Conflict(
-                f"container {os.path.basename(run_dir)[:12]} is not running", "pydock start it"
-            ) from error
-        connection.sendall(protocol.encode(protocol.HELLO, protocol.VERSION, *hello))
-        packet = connection.recv(protocol.PACKET_BYTES)
+            # The path may be longer than the 107 bytes that a socket's address holds.
+            connection.connect(f"/proc/self/fd/{directory}/ctl.sock")
+        finally:
+            os.close(directory)
+        control = []
+        if attachment >= 0:
+            control = [(SOL_SOCKET, SCM_RIGHTS, attachment.to_bytes(4, "little"))]
+        connection.sendmsg([hello], control)
+        packet = connection.recv(_ANSWER_BYTES)
         if not packet:
-            raise Conflict(
-                f"container {os.path.basename(run_dir)[:12]} has just ended", "pydock start it"
-            )
+            raise Conflict(f"container {name} has just ended", f"pydock start {name}")
         message = protocol.decode(packet)
         if message[0] == protocol.FAILED:
             raise explain(*message[1])
-    except BaseException:
+        return MonitorSession(socket(fileno=connection.detach()), tty=message[2])
+    except (FileNotFoundError, ConnectionError) as error:
+        raise Conflict(f"container {name} is not running", f"pydock start {name}") from error
+    finally:
         connection.close()
-        raise
-    return MonitorSession(connection, tty=message[2])
 
 
 def is_alive(run_dir: str) -> bool:

@@ -4,15 +4,19 @@ SOCK_SEQPACKET: one message a packet, a marshalled tuple whose first item is its
 only ever added, at the end: a monitor outlives upgrades and must understand newer clients.
 
 client → monitor
-    (HELLO, version, ATTACH, stdin, replay)         watch the container's own process
-    (HELLO, version, EXEC, process, stdin)          run another one (runtime.exec.make_process)
-    (IN, bytes) (EOF,) (RESIZE, rows, columns) (SIGNAL, number)
-    (DONE,)                                         the client has cleaned up, on CLEAN
+    (HELLO, version, ATTACH, stdin, replay)   watch the container's own process
+    (HELLO, version, EXEC, stdin)             run another one: a memory file comes with it that
+                                              holds what runtime.exec.make_process has made
+    (IN, bytes)                               at most WINDOW_BYTES that are not TAKEN yet
+    (EOF,) (RESIZE, rows, columns) (SIGNAL, number)
+    (DONE,)                                   the client has cleaned up, after EXIT asked for it
 monitor → client
     (HELLO, version, tty)
     (OUT, 1 or 2, bytes)
-    (EXIT, code, clean)                             with `clean` the monitor waits for DONE
-    (FAILED, fields)                                runtime.failure.explain takes them
+    (TAKEN, count)                            so many bytes of IN have reached the process
+    (EXIT, code, clean)                       with `clean` the monitor waits for DONE
+    (FAILED, fields)                          runtime.failure.explain takes them
+    (LOST,)                                   output came faster than this client took it
 """
 
 import marshal
@@ -22,12 +26,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSION = 1
-HELLO, ATTACH, EXEC, IN, EOF, RESIZE, SIGNAL, DONE, OUT, EXIT, FAILED = (
-    "hello", "attach", "exec", "in", "eof", "resize", "signal", "done", "out", "exit", "failed",
+HELLO, ATTACH, EXEC, IN, EOF, RESIZE, SIGNAL, DONE, OUT, TAKEN, EXIT, FAILED, LOST = (
+    "hello", "attach", "exec", "in", "eof", "resize", "signal", "done", "out", "taken", "exit",
+    "failed", "lost",
 )  # fmt: skip
 
-CHUNK_BYTES = 1 << 15  # of data in one message; a packet must fit the socket's buffer
-PACKET_BYTES = 1 << 17
+CHUNK_BYTES = 1 << 15  # of data in one message: a packet must fit the socket's buffer
+PACKET_BYTES = CHUNK_BYTES + 1024
+WINDOW_BYTES = 1 << 18
 
 
 def encode(*message: "Any") -> bytes:
