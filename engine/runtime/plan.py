@@ -9,16 +9,16 @@ import os
 import posixpath
 import resource
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from engine.errors import InvalidInput, Unsupported
 from engine.kernel import capabilities, cgroup, mount, namespaces
 from engine.runtime.create import PLAN_VERSION
+from engine.runtime.fields import list_of, number_of, object_of, text_of
 from engine.runtime.seccomp_profile import compile_profile, filter_flags
 
 Config = dict[str, Any]
 Plan = dict[str, Any]
-_T = TypeVar("_T")
 
 _ATIME = mount.MOUNT_ATTR__ATIME
 # Mount options that are attributes of the mount: bits to set, bits to clear. mount(8)
@@ -84,17 +84,17 @@ def make_plan(
     Raises InvalidInput and Unsupported, naming the field.
     """
     _refuse_what_is_not_built(config)
-    process = _dict(config, "process")
-    linux = _dict(config, "linux")
+    process = object_of(config, "process")
+    linux = object_of(config, "linux")
     flags, joins, kinds = _namespaces(linux)
-    hostname = _text(config, "hostname")
-    domainname = _text(config, "domainname")
+    hostname = text_of(config, "hostname")
+    domainname = text_of(config, "domainname")
     if (hostname or domainname) and "uts" not in kinds:
         raise InvalidInput("hostname: needs a uts namespace of the container's own")
-    path = _text(linux, "cgroupsPath") if cgroup_path is None else cgroup_path
-    own_cgroup = (path, cgroup.find_hierarchies()) if path else None
-    limits, rules = _resources(_dict(linux, "resources"))
-    mounts = [_mount(each, bundle) for each in _list(config, "mounts", dict)]
+    path = text_of(linux, "cgroupsPath") if cgroup_path is None else cgroup_path
+    limits, rules = _resources(object_of(linux, "resources"))
+    own_cgroup = _cgroup(path, limits)
+    mounts = [_mount(each, bundle) for each in list_of(config, "mounts", dict)]
     if own_cgroup is None:
         mounts = [each for each in mounts if each["kind"] != "cgroup"]
     last = capabilities.last_capability()
@@ -109,18 +109,18 @@ def make_plan(
         "device_rules": rules,
         "overlay": None if overlay is None else (tuple(overlay[0]), *overlay[1:]),
         "rootfs": _rootfs(config, bundle, overlay, rootfs),
-        "root_readonly": bool(_dict(config, "root").get("readonly")),
+        "root_readonly": bool(object_of(config, "root").get("readonly")),
         "root_propagation": _root_propagation(linux),
         "mounts": tuple(mounts),
         "make_dev": all(each["kind"] != "bind" or each["target"] != b"dev" for each in mounts),
-        "devices": tuple(_device(each) for each in _list(linux, "devices", dict)),
+        "devices": tuple(_device(each) for each in list_of(linux, "devices", dict)),
         "masked_paths": _paths(linux, "maskedPaths"),
         "readonly_paths": _paths(linux, "readonlyPaths"),
         "sysctls": _sysctls(linux, kinds, joins),
         "hostname": os.fsencode(hostname),
         "domainname": os.fsencode(domainname),
         "loopback": bool(flags & namespaces.CLONE_NEWNET),
-        "oom_score_adj": _number(process, "oomScoreAdj", -1000, 1000),
+        "oom_score_adj": number_of(process, "oomScoreAdj", -1000, 1000),
         "last_capability": last,
         "process": _process(process, linux, user, last),
     }
@@ -130,7 +130,7 @@ def _refuse_what_is_not_built(config: Config) -> None:
     version = config.get("ociVersion")
     if not isinstance(version, str) or not version.startswith("1."):
         raise InvalidInput(f"ociVersion {version!r}: expected 1.x")
-    process, linux = _dict(config, "process"), _dict(config, "linux")
+    process, linux = object_of(config, "process"), object_of(config, "linux")
     for section, document, keys in (
         ("", config, ("hooks", "vm")),
         (
@@ -155,7 +155,9 @@ def _refuse_what_is_not_built(config: Config) -> None:
     ):
         for key in keys:
             value = document.get(key)
-            if value and (key != "hooks" or any(value.values())):
+            if key == "hooks":
+                value = any(object_of(document, key).values())
+            if value:
                 raise Unsupported(f"{section}{key}: not supported yet", "leave it out")
 
 
@@ -164,8 +166,8 @@ def _namespaces(linux: Config) -> tuple[int, tuple[tuple[int, str], ...], set[st
     flags = 0
     joins: list[tuple[int, str]] = []
     kinds: set[str] = set()
-    for each in _list(linux, "namespaces", dict):
-        kind, path = each.get("type"), each.get("path") or ""
+    for each in list_of(linux, "namespaces", dict):
+        kind, path = text_of(each, "type"), text_of(each, "path")
         if kind not in namespaces.FLAGS:
             raise InvalidInput(f"linux.namespaces: unknown type {kind!r}")
         if kind in kinds:
@@ -193,7 +195,7 @@ def _rootfs(
     if rootfs is None and overlay is not None:
         rootfs = os.path.dirname(overlay[1])
     if rootfs is None:
-        rootfs = _text(_dict(config, "root"), "path")
+        rootfs = text_of(object_of(config, "root"), "path")
         if not rootfs:
             raise InvalidInput("root.path must not be empty")
     rootfs = os.path.realpath(os.path.join(bundle, rootfs))
@@ -205,7 +207,7 @@ def _rootfs(
 
 
 def _root_propagation(linux: Config) -> int:
-    word = _text(linux, "rootfsPropagation")
+    word = text_of(linux, "rootfsPropagation")
     if word and word not in _PROPAGATION:
         raise InvalidInput(f"linux.rootfsPropagation {word!r}: unknown")
     return _PROPAGATION.get(word, 0)
@@ -213,18 +215,18 @@ def _root_propagation(linux: Config) -> int:
 
 def _mount(document: Config, bundle: str) -> dict[str, Any]:
     """One mount as init does it: kind, source, target inside the root, attributes, options."""
-    destination = _text(document, "destination")
+    destination = text_of(document, "destination")
     target = posixpath.normpath("/" + destination.lstrip("/"))
     if not destination or target == "/":
         raise InvalidInput(f"mount destination {destination!r}: must be a path below the root")
-    kind = _text(document, "type")
-    source = _text(document, "source")
+    kind = text_of(document, "type")
+    source = text_of(document, "source")
     changes = [[0, 0, False], [0, 0, True]]  # bits to set, to clear, whether also below
     options: list[tuple[str, str | None]] = []
     propagation = 0
     bind = kind == "bind"
     recursive = False
-    for word in _list(document, "options", str):
+    for word in list_of(document, "options", str):
         if word in ("bind", "rbind"):
             bind, recursive = True, word == "rbind"
         elif word in _PROPAGATION:
@@ -272,28 +274,28 @@ def _change(change: list[Any], word: str) -> None:
 
 def _device(document: Config) -> tuple[bytes, int, int, int, int]:
     """Path inside the root, mode, device number, uid and gid of a node to be made."""
-    path, kind = _text(document, "path"), _text(document, "type")
+    path, kind = text_of(document, "path"), text_of(document, "type")
     kinds = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
     if kind not in kinds:
         raise InvalidInput(f"linux.devices: {path}: unknown type {kind!r}")
     target = posixpath.normpath("/" + path.lstrip("/"))
     if target == "/":
         raise InvalidInput(f"linux.devices: {path!r}: must be a path below the root")
-    major = _number(document, "major", 0, (1 << 12) - 1) or 0
-    minor = _number(document, "minor", 0, (1 << 20) - 1) or 0
-    mode = _number(document, "fileMode", 0, 0o777777)
+    major = number_of(document, "major", 0, (1 << 12) - 1) or 0
+    minor = number_of(document, "minor", 0, (1 << 20) - 1) or 0
+    mode = number_of(document, "fileMode", 0, 0o777777)
     return (
         os.fsencode(target.lstrip("/")),
         kinds[kind] | (0o666 if mode is None else mode & 0o7777),
         os.makedev(major, minor) if kind != "p" else 0,
-        _number(document, "uid", 0, 1 << 31) or 0,
-        _number(document, "gid", 0, 1 << 31) or 0,
+        number_of(document, "uid", 0, 1 << 31) or 0,
+        number_of(document, "gid", 0, 1 << 31) or 0,
     )
 
 
 def _paths(linux: Config, key: str) -> tuple[bytes, ...]:
     """Absolute paths, each once, relative to the root."""
-    paths = _list(linux, key, str)
+    paths = list_of(linux, key, str)
     for path in paths:
         if not path.startswith("/"):
             raise InvalidInput(f"linux.{key}: {path!r} is not an absolute path")
@@ -311,14 +313,16 @@ def _sysctls(
         if kind in kinds and (kind == "network" or namespaces.FLAGS[kind] not in joined):
             allowed += prefixes
     result: list[tuple[bytes, bytes]] = []
-    for name, value in _dict(linux, "sysctl").items():
+    for name, value in object_of(linux, "sysctl").items():
+        text_of({"sysctl": name}, "sysctl")
         dotted = name.replace("/", ".")
         if ".." in dotted or not any(dotted.startswith(each) for each in allowed):
             raise InvalidInput(
                 f"sysctl {name}: not a parameter of the container's own namespaces",
                 "set it on the host, or give the container the namespace that it belongs to",
             )
-        result.append((dotted.replace(".", "/").encode(), str(value).encode()))
+        text = text_of({name: value}, name)
+        result.append((os.fsencode(dotted.replace(".", "/")), os.fsencode(text)))
     return tuple(result)
 
 
@@ -329,34 +333,52 @@ def _resources(document: Config) -> tuple[tuple[int, int, int], tuple[str, ...]]
         ("cpu", ("quota", "period", "realtimePeriod", "realtimeRuntime")),
         ("pids", ("limit",)),
     ):
-        for name, value in _dict(document, key).items():
+        for name, value in object_of(document, key).items():
             if name not in known and value:
                 raise Unsupported(f"linux.resources.{key}.{name}: not supported yet")
     for key, value in document.items():
         if key not in ("memory", "cpu", "pids", "devices") and value:
             raise Unsupported(f"linux.resources.{key}: not supported yet")
-    memory = _number(_dict(document, "memory"), "limit", -1, 1 << 63) or 0
-    swap = _number(_dict(document, "memory"), "swap", -1, 1 << 63) or 0
+    memory = number_of(object_of(document, "memory"), "limit", -1, 1 << 63) or 0
+    swap = number_of(object_of(document, "memory"), "swap", -1, 1 << 63) or 0
     if swap > 0 and swap != 2 * memory:
         raise Unsupported("linux.resources.memory.swap: only twice the limit is supported yet")
-    quota = _number(_dict(document, "cpu"), "quota", -1, 1 << 60) or 0
-    period = _number(_dict(document, "cpu"), "period", 0, 1_000_000) or 100_000
-    pids = _number(_dict(document, "pids"), "limit", -1, 1 << 31)
+    quota = number_of(object_of(document, "cpu"), "quota", -1, 1 << 60) or 0
+    period = number_of(object_of(document, "cpu"), "period", 0, 1_000_000) or 100_000
+    pids = number_of(object_of(document, "pids"), "limit", -1, 1 << 31)
     limits = (
         max(memory, 0),
         max(quota, 0) * 1_000_000_000 // period,
         1 if pids == 0 else max(pids or 0, 0),  # the kernel would refuse a limit of 0
     )
-    return limits, _device_rules(_list(document, "devices", dict))
+    return limits, _device_rules(list_of(document, "devices", dict))
+
+
+def _cgroup(path: str, limits: tuple[int, int, int]) -> tuple[str, cgroup.Hierarchies] | None:
+    """Where the container is accounted and limited; None on a host without cgroups."""
+    hierarchies = cgroup.find_hierarchies()
+    if path and any(hierarchies):
+        try:
+            return cgroup.open_cgroup(path, hierarchies).path, hierarchies
+        except OSError as error:
+            raise InvalidInput(
+                f"linux.cgroupsPath {path!r}: expected an absolute path without .."
+            ) from error
+    if any(limits):
+        raise Unsupported(
+            "linux.resources: limits need a cgroup, and there is none",
+            "mount the cgroup hierarchies of this host",
+        )
+    return None
 
 
 def _device_rules(documents: list[Config]) -> tuple[str, ...]:
     """Docker's devices and the ones that are allowed; a rule that denies all of them is implied."""
     rules = list(cgroup.DEVICES)
     for each in documents:
-        access = _text(each, "access") or "rwm"
-        kind = _text(each, "type") or "a"
-        numbers = [_number(each, key, -1, 1 << 20) for key in ("major", "minor")]
+        access = text_of(each, "access") or "rwm"
+        kind = text_of(each, "type") or "a"
+        numbers = [number_of(each, key, -1, 1 << 20) for key in ("major", "minor")]
         everything = kind == "a" and all(number in (None, -1) for number in numbers)
         if not each.get("allow"):
             if everything:
@@ -372,44 +394,53 @@ def _device_rules(documents: list[Config]) -> tuple[str, ...]:
 
 def _process(document: Config, linux: Config, user: str | None, last: int) -> dict[str, Any]:
     """The program and all that it starts with."""
-    args = _list(document, "args", str)
+    args = list_of(document, "args", str)
     if not args or not args[0]:
         raise InvalidInput("process.args must not be empty", "name a command")
-    cwd = _text(document, "cwd")
+    cwd = text_of(document, "cwd")
     if not cwd.startswith("/"):
         raise InvalidInput(f"process.cwd {cwd!r} is not an absolute path")
-    numbers = _dict(document, "user")
-    umask = _number(numbers, "umask", 0, 0o777)
-    size = _dict(document, "consoleSize")
-    seccomp = _dict(linux, "seccomp")
+    numbers = object_of(document, "user")
+    umask = number_of(numbers, "umask", 0, 0o777)
+    size = object_of(document, "consoleSize")
+    seccomp = object_of(linux, "seccomp")
     machine = os.uname().machine
     return {
-        "args": [_encode(each, "process.args") for each in args],
-        "env": _environment(_list(document, "env", str)),
-        "cwd": _encode(cwd, "process.cwd"),
+        "args": [os.fsencode(each) for each in args],
+        "env": _environment(list_of(document, "env", str)),
+        "cwd": os.fsencode(cwd),
         "user": user,
-        "uid": _number(numbers, "uid", 0, 1 << 31) or 0,
-        "gid": _number(numbers, "gid", 0, 1 << 31) or 0,
-        "groups": tuple(_list(numbers, "additionalGids", int)),
+        "uid": number_of(numbers, "uid", 0, 1 << 31) or 0,
+        "gid": number_of(numbers, "gid", 0, 1 << 31) or 0,
+        "groups": _groups(numbers.get("additionalGids")),
         "umask": 0o022 if umask is None else umask,
         "terminal": bool(document.get("terminal")),
         "size": (
-            _number(size, "height", 0, 65535) or 0,
-            _number(size, "width", 0, 65535) or 0,
+            number_of(size, "height", 0, 65535) or 0,
+            number_of(size, "width", 0, 65535) or 0,
         ),
-        "capabilities": _capabilities(_dict(document, "capabilities"), last),
-        "rlimits": _rlimits(_list(document, "rlimits", dict)),
+        "capabilities": _capabilities(object_of(document, "capabilities"), last),
+        "rlimits": _rlimits(list_of(document, "rlimits", dict)),
         "no_new_privs": bool(document.get("noNewPrivileges")),
         "seccomp": compile_profile(seccomp, machine) if seccomp else b"",
         "seccomp_flags": filter_flags(seccomp),
     }
 
 
+def _groups(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list | None):
+        raise InvalidInput("process.user.additionalGids: expected a list of numbers")
+    return tuple(
+        number_of({"additionalGids": each}, "additionalGids", 0, 1 << 31) or 0
+        for each in value or ()
+    )
+
+
 def _environment(entries: list[str]) -> dict[bytes, bytes]:
     """By name; of several entries the last wins."""
     result: dict[bytes, bytes] = {}
     for entry in entries:
-        name, equal, value = _encode(entry, "process.env").partition(b"=")
+        name, equal, value = os.fsencode(entry).partition(b"=")
         if not name or not equal:
             raise InvalidInput(f"process.env: {entry!r} is not of the form NAME=value")
         result[name] = value
@@ -421,7 +452,7 @@ def _capabilities(document: Config, last: int) -> tuple[int, ...]:
     kernel's."""
     masks: list[int] = []
     for key in ("bounding", "effective", "permitted", "inheritable", "ambient"):
-        names = _list(document, key, str)
+        names = list_of(document, key, str)
         try:
             masks.append(capabilities.mask(names) & (1 << last + 1) - 1)
         except KeyError as error:
@@ -435,58 +466,15 @@ def _rlimits(documents: list[Config]) -> tuple[tuple[int, int, int], ...]:
     """Number, soft and hard limit of each; -1 is none."""
     result: dict[str, tuple[int, int, int]] = {}
     for each in documents:
-        name = _text(each, "type")
+        name = text_of(each, "type")
         number = getattr(resource, name, None) if name.startswith("RLIMIT_") else None
         if number is None or name in result:
             problem = "unknown" if number is None else "there twice"
             raise InvalidInput(f"process.rlimits: {name!r} is {problem}")
-        soft = _number(each, "soft", 0, _RLIM_INFINITY) or 0
-        hard = _number(each, "hard", 0, _RLIM_INFINITY) or 0
+        soft = number_of(each, "soft", 0, _RLIM_INFINITY) or 0
+        hard = number_of(each, "hard", 0, _RLIM_INFINITY) or 0
         if soft > hard:
             raise InvalidInput(f"process.rlimits: {name}: soft {soft} is above hard {hard}")
         soft, hard = (-1 if limit == _RLIM_INFINITY else limit for limit in (soft, hard))
         result[name] = (number, soft, hard)
     return tuple(result.values())
-
-
-def _encode(text: str, field: str) -> bytes:
-    data = os.fsencode(text)
-    if b"\0" in data:
-        raise InvalidInput(f"{field}: contains a zero byte")
-    return data
-
-
-def _dict(document: Config, key: str) -> Config:
-    value = document.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise InvalidInput(f"{key}: expected an object, found {type(value).__name__}")
-    return value
-
-
-def _list(document: Config, key: str, kind: type[_T]) -> list[_T]:
-    value = document.get(key)
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(each, kind) for each in value):
-        raise InvalidInput(f"{key}: expected a list of {kind.__name__}")
-    return value
-
-
-def _text(document: Config, key: str) -> str:
-    value = document.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, str) or "\0" in value:
-        raise InvalidInput(f"{key}: expected a text, found {value!r}")
-    return value
-
-
-def _number(document: Config, key: str, lowest: int, highest: int) -> int | None:
-    value = document.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
-        raise InvalidInput(f"{key}: expected a number from {lowest} to {highest}, found {value!r}")
-    return value

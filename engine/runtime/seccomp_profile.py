@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.errors import InvalidInput, Unsupported
 from engine.runtime import seccomp_tables
+from engine.runtime.fields import list_of, number_of, text_of
 from engine.runtime.seccomp_default import ARCHITECTURES, DEFAULT_ACTION, DEFAULT_ERRNO, GROUPS
 
 # linux/seccomp.h, SECCOMP_RET_*
@@ -43,6 +44,7 @@ _GO_NAMES = {  # as the profile's conditions call them
     "SCMP_ARCH_X86_64": "amd64",
     "SCMP_ARCH_AARCH64": "arm64",
 }
+_MAXIMUM_ARGUMENT = (1 << 64) - 1
 _OPERATORS = ("EQ", "NE", "LT", "LE", "GT", "GE", "MASKED_EQ")
 _FLAGS = {  # linux/seccomp.h, SECCOMP_FILTER_FLAG_*; a single thread needs no TSYNC
     "SECCOMP_FILTER_FLAG_TSYNC": 0,
@@ -103,7 +105,7 @@ def native_architecture(machine: str) -> str:
 def filter_flags(seccomp: dict[str, Any]) -> int:
     """The flags of seccomp(2) that a profile asks for. Raises InvalidInput, Unsupported."""
     result = 0
-    for flag in seccomp.get("flags") or ():
+    for flag in list_of(seccomp, "flags", str):
         if flag not in _FLAGS:
             raise Unsupported(f"seccomp: flag {flag} is not supported", "drop it from the profile")
         result |= _FLAGS[flag]
@@ -119,9 +121,9 @@ def compile_profile(seccomp: dict[str, Any], machine: str) -> bytes:
     """
     if seccomp.get("listenerPath"):
         raise Unsupported("seccomp: listenerPath is not supported", "drop it from the profile")
-    default = _return_value(seccomp.get("defaultAction"), seccomp.get("defaultErrnoRet"))
+    default = _default(seccomp)
     native = native_architecture(machine)
-    architectures = list(dict.fromkeys([native, *(seccomp.get("architectures") or ())]))
+    architectures = list(dict.fromkeys([native, *list_of(seccomp, "architectures", str)]))
     assembler = _Assembler()
     blocks: dict[str, int] = {}
     refuse = assembler.give(ACTIONS["SCMP_ACT_KILL_THREAD"])
@@ -153,11 +155,11 @@ def rules_of(seccomp: dict[str, Any], architecture: str) -> dict[int, Rules]:
     """What the profile says, by system call number. Names that this architecture lacks are left
     out; a rule without conditions wins over all others of its call."""
     table = seccomp_tables.numbers(architecture)
-    default = _return_value(seccomp.get("defaultAction"), seccomp.get("defaultErrnoRet"))
+    default = _default(seccomp)
     found: dict[int, list[tuple[tuple[Condition, ...], int]]] = {}
-    for rule in seccomp.get("syscalls") or ():
-        value = _return_value(rule.get("action"), rule.get("errnoRet"))
-        conditions = tuple(_condition(each) for each in rule.get("args") or ())
+    for rule in list_of(seccomp, "syscalls", dict):
+        value = _return_value(text_of(rule, "action"), number_of(rule, "errnoRet", 0, 0xFFFF))
+        conditions = tuple(_condition(each) for each in list_of(rule, "args", dict))
         if value == default:
             continue
         # The same argument named twice means "or" to libseccomp's users, different ones "and".
@@ -165,7 +167,7 @@ def rules_of(seccomp: dict[str, Any], architecture: str) -> dict[int, Rules]:
         alternatives: list[tuple[Condition, ...]] = [conditions]
         if len(set(indexes)) < len(indexes):
             alternatives = [(each,) for each in conditions]
-        for name in rule.get("names") or ():
+        for name in list_of(rule, "names", str):
             if name in table:
                 found.setdefault(table[name], []).extend((each, value) for each in alternatives)
     result: dict[int, Rules] = {}
@@ -175,23 +177,28 @@ def rules_of(seccomp: dict[str, Any], architecture: str) -> dict[int, Rules]:
     return result
 
 
-def _return_value(action: object, errno: int | None) -> int:
+def _default(seccomp: dict[str, Any]) -> int:
+    errno = number_of(seccomp, "defaultErrnoRet", 0, 0xFFFF)
+    return _return_value(text_of(seccomp, "defaultAction"), errno)
+
+
+def _return_value(action: str, errno: int | None) -> int:
     if action == "SCMP_ACT_NOTIFY":
         raise Unsupported("seccomp: SCMP_ACT_NOTIFY is not supported", "use another action")
-    if not isinstance(action, str) or action not in ACTIONS:
+    if action not in ACTIONS:
         raise InvalidInput(f"seccomp: unknown action {action!r}")
-    data = (_EPERM if errno is None else errno) & 0xFFFF if action in _WITH_DATA else 0
+    data = (_EPERM if errno is None else errno) if action in _WITH_DATA else 0
     return ACTIONS[action] | data
 
 
 def _condition(argument: dict[str, Any]) -> Condition:
-    index, operator = argument.get("index"), str(argument.get("op")).removeprefix("SCMP_CMP_")
-    if not isinstance(index, int) or not 0 <= index <= 5 or operator not in _OPERATORS:
-        raise InvalidInput(f"seccomp: argument {index!r}, operator {argument.get('op')!r}: unknown")
-    values = argument.get("value", 0), argument.get("valueTwo", 0)
-    if not all(isinstance(each, int) and 0 <= each < 1 << 64 for each in values):
-        raise InvalidInput(f"seccomp: argument {index}: values must be 64-bit unsigned numbers")
-    return index, operator, *values
+    index = number_of(argument, "index", 0, 5)
+    operator = text_of(argument, "op").removeprefix("SCMP_CMP_")
+    if index is None or operator not in _OPERATORS:
+        raise InvalidInput(f"seccomp: argument {index}: unknown operator {operator!r}")
+    value = number_of(argument, "value", 0, _MAXIMUM_ARGUMENT) or 0
+    second = number_of(argument, "valueTwo", 0, _MAXIMUM_ARGUMENT) or 0
+    return index, operator, value, second
 
 
 def _ranges(rules: dict[int, Rules], default: int, base: int) -> list[tuple[int, Rules]]:

@@ -169,7 +169,7 @@ def test_many_random_profiles_decide_as_they_say(seed: int) -> None:
                 ]
             },
             InvalidInput,
-            "argument 6",
+            "index: expected a number from 0 to 5",
         ),
         (
             {
@@ -182,7 +182,7 @@ def test_many_random_profiles_decide_as_they_say(seed: int) -> None:
                 ]
             },
             InvalidInput,
-            "64-bit",
+            "value: expected a number",
         ),
     ],
 )
