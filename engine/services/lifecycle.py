@@ -411,15 +411,20 @@ class Lifecycle:
         self._networking.disconnect(row.id)
         with contextlib.suppress(OSError):  # reconcile finds it again
             cgroup.remove()
+        code, oom_killed = end.get("exit_code", UNKNOWN_EXIT), end.get("oom_killed", False)
         self._store.set_state(
             row.id,
             state="exited",
             pid=0,
             finished_ns=end.get("finished_ns", time.time_ns()),
-            exit_code=end.get("exit_code", UNKNOWN_EXIT),
+            exit_code=code,
             error="" if end else "exit code unknown: its monitor was killed",
-            oom_killed=end.get("oom_killed", False),
+            oom_killed=oom_killed,
         )
+        if not end:
+            self.tell(row, "die", exitCode=str(code))  # the monitor could not
+        # After the row, as podman does: who hears it and looks finds the end folded.
+        self.tell(row, "cleanup")
         if row.auto_remove:
             self.remove(row, volumes=True)
 

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.bench import busybox
 from tests.bench.measure import Action, command, interleaved, table
 
 BIN = Path(sys.executable).parent
@@ -15,8 +16,8 @@ ROUNDS = 15
 
 def run(directory: Path) -> None:
     """The shell's view against podman; the runtime's against crun and runc."""
-    image = "localhost/bench:1"
-    archive = _archive(directory, image)
+    image = busybox.REFERENCE
+    archive = busybox.archive(directory)
     roots = {"PYDOCK_ROOT": str(directory / "root"), "PYDOCK_RUN_ROOT": str(directory / "run")}
     os.environ.update(roots)
     podman = ["podman", "--root", directory / "podman", "--runroot", directory / "podman-run",
@@ -40,13 +41,6 @@ def run(directory: Path) -> None:
         )
     _runtimes(directory, image)
     _engine(image, directory)
-
-
-def _archive(directory: Path, image: str) -> Path:
-    """The same busybox image for everybody, as a docker archive made by skopeo or podman's load."""
-    from tests.support import images
-
-    return images.write_busybox_archive(directory / "bench.tar", image)
 
 
 def _runtimes(directory: Path, image: str) -> None:
