@@ -221,7 +221,8 @@ class Networking:
         self.store.add_endpoint(row, mappings)
         return Endpoint(
             id, network.id, network.name, container_id, address, subnet.prefix_length,
-            "" if network.internal else network.gateway, mac, self.home.netns_path(id), endpoint.interface_name(id), mappings,
+            "" if network.internal else network.gateway, mac,
+            self.home.netns_path(id), endpoint.interface_name(id), mappings,
         )  # fmt: skip
 
     def _port_owners(self) -> dict[PortMapping, str]:

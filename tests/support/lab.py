@@ -21,7 +21,7 @@ from engine.storage.metadata import Database
 from engine.storage.network_store import NetworkStore
 
 HOST, OUTSIDE = "198.51.100.1", "198.51.100.2"
-TIMEOUT_SECONDS = 0.5
+TIMEOUT_SECONDS = 0.3
 
 
 class Lab:
@@ -185,7 +185,7 @@ def sysctl(name: str) -> str:
     return Path(f"/proc/sys/net/{name}").read_text().strip()
 
 
-def set_sysctl(name: str, value: int) -> None:
+def set_sysctl(name: str, value: int | str) -> None:
     Path(f"/proc/sys/net/{name}").write_text(str(value))
 
 
