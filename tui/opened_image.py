@@ -1,0 +1,52 @@
+"""An image that the console looks into: what its layers hold, read in threads, closed once."""
+
+import threading
+from typing import NamedTuple
+
+from engine.engine import Engine
+from engine.errors import NotFound
+from engine.model.layer import FileTree, LayerInfo, WasteRow
+from tui.file_filter import matching
+
+
+class Files(NamedTuple):
+    """A tree to show: which directories are open in it from the start, and how many files match
+    the filter (-1: there is none)."""
+
+    tree: FileTree
+    opened: frozenset[int]
+    found: int
+
+
+class OpenedImage:
+    """Everything here blocks: call it by `offload`. The view may be closed while a thread reads."""
+
+    def __init__(self, engine: Engine, ref: str) -> None:
+        self._lock = threading.Lock()
+        self._view = view = engine.layers.open(ref)
+        self._closed = False
+        self.reference = view.reference
+        self.image_id = view.image_id
+        self.layers: tuple[LayerInfo, ...] = view.layers
+        self.size_bytes, self.waste_bytes = view.size_bytes, view.waste_bytes
+        self.efficiency = view.efficiency
+        self.waste: list[WasteRow] = view.waste()
+        self.waste_at = {row.path: row for row in self.waste}
+
+    def files(self, layer: int, *, aggregated: bool, text: str = "") -> Files:
+        """The files of a layer, or all files after it; of them those that `text` keeps. The view
+        keeps the trees that were asked for last. Raises NotFound when it is closed."""
+        with self._lock:
+            if self._closed:
+                raise NotFound(f"{self.reference} is no longer open", "open it again")
+            tree = self._view.tree(layer, aggregated=aggregated)
+        if not text:
+            return Files(tree, frozenset(), -1)
+        picked, opened, found = matching(tree, text)
+        return Files(picked, frozenset(opened), found)
+
+    def close(self) -> None:
+        """Give the files back."""
+        with self._lock:
+            self._closed = True
+            self._view.close()
