@@ -186,19 +186,6 @@ class Cgroup:
         for directory in self.directories:
             write_file(f"{directory}/cgroup.procs", b"%d" % pid)
 
-    def join_but_memory(self, pid: int) -> None:
-        """As `join`, but in the hierarchy that accounts memory: what `pid` allocates before its
-        child joins that one too (`join_memory`) is not the container's."""
-        found = self._v1.controllers.get("memory")
-        for directory in self.directories:
-            if directory != found:
-                write_file(f"{directory}/cgroup.procs", b"%d" % pid)
-
-    def join_memory(self, pid: int) -> None:
-        """What `join_but_memory` has left out; nothing on hosts where v2 accounts memory."""
-        if found := self._v1.controllers.get("memory"):
-            write_file(f"{found}/cgroup.procs", b"%d" % pid)
-
     @property
     def needs_join(self) -> bool:
         """Whether a process must be moved into it; else it can be born there."""

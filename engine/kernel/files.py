@@ -14,10 +14,8 @@ import struct
 from engine.kernel.libc import failure, syscall
 
 # linux/openat2.h
-RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
-RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
 _MAXIMUM_LINKS = 40  # as path_resolution(7)
@@ -25,9 +23,6 @@ _MAXIMUM_RETRIES = 64
 
 # linux/magic.h
 DEVPTS_SUPER_MAGIC = 0x1CD1
-OVERLAYFS_SUPER_MAGIC = 0x794C7630
-PROC_SUPER_MAGIC = 0x9FA0
-TMPFS_MAGIC = 0x01021994
 
 CLOSE_RANGE_CLOEXEC = 4
 

@@ -38,8 +38,7 @@ _NUMBERS = {  # x86_64, aarch64
     "umount2": (166, 39),
     "unshare": (272, 97),
 }
-MACHINE = os.uname().machine
-_COLUMN = {"x86_64": 0, "aarch64": 1}.get(MACHINE)
+_COLUMN = {"x86_64": 0, "aarch64": 1}.get(os.uname().machine)
 
 # PyDLL keeps the interpreter's lock: the child of a raw clone starts with a consistent interpreter,
 # and no other thread runs between a call and the reading of its errno.

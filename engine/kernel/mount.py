@@ -53,7 +53,6 @@ _FSOPEN_CLOEXEC = 1
 _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_SET_FLAG = 0
 _FSCONFIG_SET_STRING = 1
-_FSCONFIG_SET_FD = 5
 _FSCONFIG_CMD_CREATE = 6
 
 
@@ -124,16 +123,13 @@ def fsopen(kind: str) -> int:
     return syscall("fsopen", encode(kind), _FSOPEN_CLOEXEC, path=kind)
 
 
-def fsconfig(context: int, key: str, value: str | bytes | int | None = None) -> None:
-    """Option `key` of the file system being configured; an integer is a descriptor."""
-    name = encode(key)
+def fsconfig(context: int, key: str, value: str | bytes | None = None) -> None:
+    """Option `key` of the file system being configured, a flag without `value`."""
     if value is None:
-        syscall("fsconfig", context, _FSCONFIG_SET_FLAG, name, None, 0, path=key)
-    elif isinstance(value, int):
-        syscall("fsconfig", context, _FSCONFIG_SET_FD, name, None, value, path=key)
+        syscall("fsconfig", context, _FSCONFIG_SET_FLAG, encode(key), None, 0, path=key)
     else:
         text = encode(value)
-        syscall("fsconfig", context, _FSCONFIG_SET_STRING, name, text, 0, path=value)
+        syscall("fsconfig", context, _FSCONFIG_SET_STRING, encode(key), text, 0, path=value)
 
 
 def fsmount(context: int, attributes: int = 0) -> int:

@@ -6,10 +6,6 @@ import struct
 from engine.kernel.libc import syscall
 
 _SET_MODE_FILTER = 1
-_GET_ACTION_AVAIL = 2
-
-FLAG_LOG = 1 << 1
-FLAG_SPEC_ALLOW = 1 << 2
 
 
 def install(program: bytes, flags: int = 0) -> None:
@@ -20,12 +16,3 @@ def install(program: bytes, flags: int = 0) -> None:
     instructions = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("H6xQ", len(program) // 8, ctypes.addressof(instructions))
     syscall("seccomp", _SET_MODE_FILTER, flags, header)
-
-
-def action_available(action: int) -> bool:
-    """Whether the kernel knows the filter's return value `action` (SECCOMP_RET_*)."""
-    try:
-        syscall("seccomp", _GET_ACTION_AVAIL, 0, struct.pack("I", action))
-    except OSError:
-        return False
-    return True

@@ -59,15 +59,13 @@ def create(
     stdio: tuple[int, int, int],
     *,
     console: bool,
-    inside_cgroup: bool = False,
     fifo: str = "",
 ) -> Created:
     """A process that is prepared up to its program and waits for `start`.
 
     `stdio` are its descriptors 0 to 2; with `console` it gets a terminal of its own instead. With
-    `inside_cgroup` the caller is in the container's cgroup already (`Cgroup.join_but_memory`, while
-    it booted: the first migration on a host costs 5 ms) and the child inherits that. With `fifo`,
-    a named pipe, the child does not wait for the caller but for `start_by_fifo`. Raises StepError.
+    `fifo`, a named pipe, the child does not wait for the caller but for `start_by_fifo`. Raises
+    StepError.
     """
     where = Where()
     where.at("plan")
@@ -94,7 +92,7 @@ def create(
             lambda channel: init.run(plan, channel, stdio, trees, joins, pipe, console=console),
             plan["namespaces"],
             pid_namespace,
-            None if inside_cgroup else cgroup,
+            cgroup,
         )
     except OSError as error:
         raise StepError(*where.describe(error)) from error
@@ -102,7 +100,7 @@ def create(
         for each in (*trees.values(), *joins.values(), pipe):
             if each >= 0:
                 os.close(each)
-    await_ready(created, cgroup, plan["oom_score_adj"], inside_cgroup=inside_cgroup)
+    await_ready(created, cgroup, plan["oom_score_adj"])
     return created
 
 
@@ -177,21 +175,13 @@ def spawn(
     return Created(pid, pidfd, ours)
 
 
-def await_ready(
-    created: Created,
-    cgroup: Cgroup | None,
-    oom_score_adj: int | None,
-    *,
-    inside_cgroup: bool = False,
-) -> None:
+def await_ready(created: Created, cgroup: Cgroup | None, oom_score_adj: int | None) -> None:
     """The process has done all but the program. Raises StepError; the process is gone then."""
     where = Where()
     try:
         if cgroup is not None:
             where.at("cgroup", cgroup.path)
-            if inside_cgroup:
-                cgroup.join_memory(created.pid)
-            elif cgroup.needs_join:
+            if cgroup.needs_join:
                 cgroup.join(created.pid)
         if oom_score_adj is not None:
             where.at("oom_score_adj", str(oom_score_adj))

@@ -102,21 +102,6 @@ def test_process_joins_and_is_listed(cgroup: Cgroup, sleeper: subprocess.Popen[b
 
 
 @pytest.mark.root
-def test_passing_process_is_not_charged_for_its_memory(
-    cgroup: Cgroup, sleeper: subprocess.Popen[bytes]
-) -> None:
-    cgroup.create(Limits())
-    found = cgroup.directory("memory")
-    assert found is not None
-    version, directory = found
-    procs = Path(directory, "cgroup.procs")
-    cgroup.join_but_memory(sleeper.pid)
-    assert procs.read_text() == ("" if version == 1 else f"{sleeper.pid}\n")
-    cgroup.join_memory(sleeper.pid)
-    assert procs.read_text() == ("" if version == 2 else f"{sleeper.pid}\n")
-
-
-@pytest.mark.root
 def test_processes_of_cgroups_below_are_listed_and_removed_too(
     cgroup: Cgroup, sleeper: subprocess.Popen[bytes]
 ) -> None:
