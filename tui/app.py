@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Iterable
 from typing import Any, ClassVar, TypeVar
 
 from textual.app import ComposeResult
-from textual.events import Key
+from textual.events import Event, Key, Paste
 from textual.geometry import Region, Size
 from textual.screen import Screen
 from textual.widget import Widget
@@ -16,6 +16,7 @@ from engine.errors import EngineError
 from tui import theme
 from tui.actions import Action, Registry
 from tui.feed import KINDS, Feed
+from tui.jobs import Jobs, pull
 from tui.keymap import DEFAULT, name_of
 from tui.output import OutputApp
 from tui.panes.containers import ContainersPane
@@ -29,7 +30,6 @@ from tui.widgets.drawn import Drawn, Movable
 from tui.widgets.flash import FlashRow
 from tui.widgets.footer import Footer, Hint
 from tui.widgets.log import LogView
-from tui.widgets.prompt import Prompt
 from tui.widgets.sheet import Sheet
 from tui.widgets.status import StatusRow
 from tui.widgets.table import ListTable
@@ -62,20 +62,12 @@ class Frame(Screen[None], Placing, inherit_bindings=False):
         yield console.tab_row, Region(0, 1, width, 1)
         pane = Region(0, 2, width, max(1, height - 4))
         yield console.pane, pane
-        message = console.command if console.command.is_open else console.flash
+        message = console.command if console.command.active else console.flash
         yield message, Region(0, height - 2, width, 1)
         yield console.footer, Region(0, height - 1, width, 1)
         if console.sheet is not None:
             detail = console.pane.plan(pane.width, pane.height).detail.translate(pane.offset)
             yield console.sheet, console.sheet.place(width, height, detail)
-
-    def on_key(self, event: Key) -> None:
-        event.stop()
-        event.prevent_default()
-        if self.console.sheet is not None:
-            self.console.sheet.take(name_of(event), event.character)
-        else:
-            self.console.press(name_of(event))
 
 
 class ConsoleApp(OutputApp, inherit_bindings=False):
@@ -105,18 +97,18 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
             f"app.pane-{pane.NUMBER}": (str(pane.NUMBER),) for pane in PANES
         }
         self.registry = Registry(actions, DEFAULT | numbers)
+        self.jobs = Jobs(self._jobs_changed)
         self.panes = [made() for made in PANES]
         self.pane = next((p for p in self.panes if p.TITLE.lower() == pane), self.panes[0])
         self._ref = ref
         self.status = StatusRow(engine.info, engine.capabilities, self.store)
         self.tab_row = TabRow(self._tabs, self.aside)
-        self.tab_row.active = self.pane.NUMBER
-        self.flash = FlashRow()
-        self.command = CommandLine(self._words)
+        self.tab_row.chosen = self.pane.NUMBER
+        self.flash = FlashRow(lambda width: self.jobs.line(width, self._cancel_key))
+        self.command = CommandLine(self._words, self._run_command)
         always: list[Hint] = [("/", "filter"), (":", "command"), ("?", "keys")]
         self.footer = Footer(self._hints, always)
         self.sheet: Sheet[Any] | None = None
-        self._answer: asyncio.Future[Any] | None = None
         self._last_error: EngineError | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
 
@@ -128,7 +120,6 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
     async def on_mount(self) -> None:
         self.loop = asyncio.get_running_loop()
         await self.screen.mount(self.pane)
-        self.pane.list.focus()
         if self._ref:
             self.pane.seek(self._ref)
         self.run_worker(self.feed.run(), name="feed")
@@ -147,6 +138,15 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
             self.status.redraw()
         self.pane.changed(kind, keys)
 
+    def _jobs_changed(self) -> None:
+        if self.is_running:
+            for widget in (self.tab_row, self.flash, self.pane):
+                widget.redraw()
+
+    @property
+    def _cancel_key(self) -> str:
+        return self.registry.key(self.registry.actions["app.cancel"])
+
     def _feed_failed(self, error: EngineError) -> None:
         self.fail("the engine cannot be read", error)
 
@@ -157,7 +157,7 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
 
     def aside(self) -> list[Part]:
         """The right end of the tab row: work that goes on."""
-        return []
+        return self.jobs.summary()
 
     def _hints(self) -> list[Hint]:
         owners = dict(reversed(self.owners()))
@@ -171,13 +171,28 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
 
     def owners(self) -> list[tuple[str, Any]]:
         """Scopes that keys reach now, nearest first, and who has their verbs."""
-        owners: list[tuple[str, Any]] = []
-        focused = self.focused
-        if isinstance(focused, Drawn):
-            owners += [(scope, focused) for scope in focused.SCOPES]
-        if focused is not self.pane.list:
-            owners += [(scope, self.pane.list) for scope in ListTable.SCOPES[:1]]
+        part = self.pane.active_part
+        owners: list[tuple[str, Any]] = [(scope, part) for scope in part.SCOPES]
+        if "table" not in part.SCOPES:
+            owners.append(("table", self.pane.list))
         return [*owners, (self.pane.SCOPE, self.pane), ("app", self)]
+
+    async def on_event(self, event: Event) -> None:
+        """Keys are routed here, one after the other, so that what is typed ahead finds its way."""
+        typing = self.sheet or (self.command if self.command.active else self.pane.prompt)
+        if isinstance(event, Key):
+            event.stop()
+            if typing.active:
+                typing.take(name_of(event), event.character)
+            else:
+                self.press(name_of(event))
+                await asyncio.sleep(0)  # an action that opens a sheet has opened it now
+        elif isinstance(event, Paste):
+            event.stop()
+            if typing.active:
+                typing.paste(event.text)
+        else:
+            await super().on_event(event)
 
     def press(self, key: str) -> None:
         """A key that no prompt and no sheet took."""
@@ -195,7 +210,11 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
         elif action.takes and not argument:
             self.command.open(f"{action.word} ")
         else:
-            result = action.run(owner, argument) if action.takes else action.run(owner)
+            try:
+                result = action.run(owner, argument) if action.takes else action.run(owner)
+            except EngineError as error:
+                self.fail(f"{action.title} failed", error)
+                return
             if isinstance(result, Awaitable):
                 self.run_worker(self._guard(action, result), name=action.id)
 
@@ -214,31 +233,27 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
         """Show a sheet; what it answers, None when it was left."""
         if self.sheet is not None:
             return None
-        before = self.focused
-        sheet.styles.layer = "sheet"
-        self.sheet = sheet
         answer: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
-        self._answer = answer
-        await self.screen.mount(sheet)
-        sheet.focus()
+
+        def closed(value: T | None) -> None:
+            self.sheet = None
+            answer.set_result(value)
+
+        sheet.styles.layer = "sheet"
+        sheet.active, sheet.closed = True, closed
+        self.sheet = sheet
         try:
+            await self.screen.mount(sheet)
             return await answer
         finally:
-            self.sheet = self._answer = None
             await sheet.remove()
-            if before is not None and before.is_attached:
-                before.focus()
-
-    def on_sheet_closed(self, event: Sheet.Closed) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(event.value)
 
     async def switch(self, number: int) -> None:
         """Show the pane of this number."""
         for pane in self.panes:
             if number == pane.NUMBER and pane is not self.pane:
                 self.pane = pane
-                self.tab_row.active = number
+                self.tab_row.chosen = number
                 if not pane.is_attached:
                     await self.screen.mount(pane)
                 pane.resume()
@@ -246,7 +261,6 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
                 self.tab_row.redraw()
                 self.footer.redraw()
                 self.flash.redraw()
-                pane.list.focus()
 
     async def step(self, direction: int) -> None:
         """The pane beside this one."""
@@ -259,17 +273,9 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
         tabs = self.pane.TABS
         self.pane.open_tab(tabs[(tabs.index(self.pane.tab) + direction) % len(tabs)])
 
-    def enter_detail(self) -> None:
-        """The focus in the detail, where there is something to move through."""
-        body = self.pane.current_body
-        if body is not None and body.focusable:
-            body.focus()
-
     def back(self) -> None:
         """Out of the detail; else take back filter, then marks."""
-        if self.focused is not self.pane.list:
-            self.pane.list.focus()
-        else:
+        if not self.pane.leave():
             self.pane.clear()
 
     def quit(self) -> None:
@@ -287,10 +293,8 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
     def _words(self) -> list[str]:
         return [action.word for action, _ in self.commands()]
 
-    def on_prompt_done(self, event: Prompt.Done) -> None:
-        event.stop()
-        self._leave_command()
-        word, _, argument = event.text.strip().partition(" ")
+    def _run_command(self, text: str) -> None:
+        word, _, argument = text.strip().partition(" ")
         if not word:
             return
         for action, owner in self.commands():
@@ -298,14 +302,6 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
                 self.perform(action, owner, argument.strip())
                 return
         self.flash.fail(f"{word} is no command", "", ("^p", "text bold"), (" lists them", "dim"))
-
-    def on_prompt_left(self, event: Prompt.Left) -> None:
-        event.stop()
-        self._leave_command()
-
-    def _leave_command(self) -> None:
-        self.command.close()
-        self.pane.list.focus()
 
     # -- sheets
 
@@ -358,11 +354,19 @@ ConsoleApp.ACTIONS = (
     Action("app.palette", "palette", ConsoleApp.palette, "go or do"),
     Action("app.help", "keys", ConsoleApp.help, "that work here"),
     *(_go(pane.NUMBER, pane.TITLE.lower()) for pane in PANES),
+    Action("app.pull", "pull", pull, "bring an image here", hint=True, takes="its name"),
+    Action(
+        "app.cancel",
+        "cancel",
+        lambda app: app.jobs.cancel_last(),
+        "the last job",
+        lambda app: "" if app.jobs.running else "nothing is at work",
+    ),
     Action("app.next-pane", "next pane", lambda app: app.step(1)),
     Action("app.previous-pane", "previous pane", lambda app: app.step(-1)),
     Action("app.next-tab", "next tab", lambda app: app.step_tab(1), "of the detail"),
     Action("app.previous-tab", "previous tab", lambda app: app.step_tab(-1), "of the detail"),
-    Action("app.detail", "detail", ConsoleApp.enter_detail, "move through it"),
+    Action("app.detail", "detail", lambda app: app.pane.enter(), "move through it"),
     Action("app.back", "back", ConsoleApp.back, "clears filter and marks"),
     Action(
         "app.error",

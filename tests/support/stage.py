@@ -24,8 +24,7 @@ class Stage(OutputApp, inherit_bindings=False):
         yield self.widget
 
     def on_mount(self) -> None:
-        if self.widget.focusable:
-            self.widget.focus()
+        self.widget.activate(True)
 
     def on_list_table_chosen(self, event: object) -> None:
         self.messages.append(event)

@@ -17,7 +17,7 @@ import pyte
 
 # What pyte does not know and would print; none of it moves the cursor or draws.
 _PRIVATE = re.compile(rb"\x1b\[[<>=?][0-9;]*(?:\$p|[a-zA-Z])|\x1b\[\?[0-9;]*\$p")
-QUIET_SECONDS = 0.3
+QUIET_SECONDS = 0.2
 
 
 class Screen(pyte.Screen):
@@ -69,8 +69,8 @@ class Terminal:
         self.bytes_read = 0
         self.data = bytearray()
         self.exit_status: int | None = None
-        self._screen = Screen(columns, rows)
-        self._stream = pyte.ByteStream(self._screen)
+        self.pyte_screen = Screen(columns, rows)
+        self._stream = pyte.ByteStream(self.pyte_screen)
         variables = {k: v for k, v in os.environ.items() if k not in drop}
         variables |= {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
         variables |= environ or {}
@@ -137,8 +137,18 @@ class Terminal:
         self.data += data
         if b"\x1b[?2026$p" in data:
             os.write(self.master, b"\x1b[?2026;2$y")
-        self._stream.feed(_PRIVATE.sub(b"", data))
+        self.feed(data)
         return True
+
+    def feed(self, data: bytes) -> None:
+        """What another program would write to this terminal."""
+        self._stream.feed(_PRIVATE.sub(b"", data))
+
+    def pump_until_quiet(self, quiet_seconds: float) -> int:
+        """Read until nothing has come for so long; the bytes that came."""
+        before = self.bytes_read
+        self.settle(quiet_seconds)
+        return self.bytes_read - before
 
     def settle(self, quiet_seconds: float = QUIET_SECONDS, timeout_seconds: float = 10.0) -> None:
         """Read until nothing has come for a while."""
@@ -159,17 +169,17 @@ class Terminal:
 
     def screen(self) -> str:
         """The rows as text, without blanks at their ends."""
-        return "\n".join(line.rstrip() for line in self._screen.display)
+        return "\n".join(line.rstrip() for line in self.pyte_screen.display)
 
     def cells(self) -> list[list[pyte.screens.Char]]:
         """Every cell with its attributes."""
-        buffer = self._screen.buffer
+        buffer = self.pyte_screen.buffer
         return [[buffer[y][x] for x in range(self.columns)] for y in range(self.rows)]
 
     def resize(self, columns: int, rows: int) -> None:
         """Another size, as when a window is dragged."""
         self.columns, self.rows = columns, rows
-        self._screen.resize(rows, columns)
+        self.pyte_screen.resize(rows, columns)
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         os.kill(self.pid, signal.SIGWINCH)
 

@@ -107,6 +107,11 @@ class Palette(Sheet[object]):
         foot += [(" fill in   ", "dim"), (":", "text bold"), (" type the command instead", "dim")]
         canvas.spans(3, canvas.height - 2, foot)
 
+    def paste(self, text: str) -> None:
+        self._line.insert(text)
+        self._search()
+        self.redraw()
+
     def press(self, key: str, character: str | None) -> None:
         if key in ("down", "^n", "up", "^p"):
             step = 1 if key in ("down", "^n") else -1

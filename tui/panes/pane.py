@@ -23,7 +23,7 @@ from tui import format
 from tui.actions import Action
 from tui.filters import compile_filter
 from tui.widgets.canvas import EDGE, Canvas, Part, middle, width_of
-from tui.widgets.drawn import Drawn, Sketch
+from tui.widgets.drawn import Drawn, Movable, Sketch
 from tui.widgets.prompt import Prompt
 from tui.widgets.table import Column, ListTable, Row
 
@@ -108,7 +108,14 @@ class Pane(Sketch, Placing):
         super().__init__()
         self.tab = self.TABS[0]
         self.list = ListTable(self.COLUMNS, sort=self.SORT, descending=self.DESCENDING)
-        self.prompt = Prompt("/")
+        self.prompt = Prompt(
+            "/",
+            changed=self._filter_changed,
+            done=self._filter_done,
+            left=lambda: self._filter_done(""),
+        )
+        self.active_part: Drawn = self.list
+        self.list.active = True
         self.filtering = False
         self._bodies: dict[str, Drawn] = {}
         self._dwell: Timer | None = None
@@ -192,14 +199,30 @@ class Pane(Sketch, Placing):
     def open_tab(self, tab: str) -> None:
         """Show this tab of the detail."""
         if tab != self.tab:
-            focused = self.current_body is self.screen.focused
+            entered = self.active_part is not self.list
             self.tab = tab
             self.replan()
             self._show_body()
-            if focused and self.current_body and self.current_body.focusable:
-                self.current_body.focus()
-            else:
-                self.list.focus()
+            self.enter() if entered else self.leave()
+
+    def enter(self) -> None:
+        """Keys go to the detail, where there is something to move through."""
+        body = self.current_body
+        self._activate(body if isinstance(body, Movable) else self.list)
+
+    def leave(self) -> bool:
+        """Keys go to the list again; False when they did."""
+        before = self.active_part
+        self._activate(self.list)
+        return before is not self.list
+
+    def _activate(self, part: Drawn) -> None:
+        if part is not self.active_part:
+            self.active_part.activate(False)
+            self.active_part = part
+            part.activate(True)
+            self.redraw()
+            self.console.footer.redraw()
 
     @property
     def current_body(self) -> Drawn | None:
@@ -267,13 +290,6 @@ class Pane(Sketch, Placing):
             return f"{len(self.list.rows)} of {len(table.rows)}"
         return str(len(table.rows))
 
-    def on_descendant_focus(self) -> None:
-        self.redraw()
-        self.console.footer.redraw()
-
-    def on_descendant_blur(self) -> None:
-        self.redraw()
-
     def on_list_table_chosen(self, event: ListTable.Chosen) -> None:
         event.stop()
         self.redraw()
@@ -302,13 +318,14 @@ class Pane(Sketch, Placing):
     def filter(self) -> None:
         """Open the filter line."""
         self.filtering = True
+        self.prompt.activate(True)
         self.replan()
-        self.prompt.focus()
 
     def clear(self) -> bool:
         """Take back the filter, then the marks. False when there was nothing to take back."""
         if self.filtering:
             self.filtering = False
+            self.prompt.activate(False)
             self.prompt.line.set("")
             self.replan()
             self.update_rows()
@@ -321,22 +338,14 @@ class Pane(Sketch, Placing):
             return False
         return True
 
-    def on_prompt_changed(self, event: Prompt.Changed) -> None:
-        event.stop()
+    def _filter_changed(self, text: str) -> None:
         self.update_rows()
         self.console.tab_row.redraw()
         self.redraw()
 
-    def on_prompt_done(self, event: Prompt.Done) -> None:
-        event.stop()
-        self.list.focus()
-        if not event.text:
+    def _filter_done(self, text: str) -> None:
+        if not text:
             self.clear()
-
-    def on_prompt_left(self, event: Prompt.Left) -> None:
-        event.stop()
-        self.list.focus()
-        self.clear()
 
     # -- rooms and lines
 
@@ -368,7 +377,7 @@ class Pane(Sketch, Placing):
 
     def _head(self) -> tuple[str, tuple[str, ...], str, str, bool]:
         name = self.title_of(self.key) if self.key else ""
-        focus = self.current_body is not None and self.current_body.has_focus
+        focus = self.active_part is not self.list
         return name, self.TABS, self.tab, self.note(), focus
 
     def placing(self, size: Size) -> Iterable[tuple[Widget, Region]]:

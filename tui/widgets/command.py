@@ -8,22 +8,18 @@ from tui.widgets.prompt import Prompt
 class CommandLine(Prompt):
     """Opened with `open`; tab fills in the word that can only be meant."""
 
-    def __init__(self, words: Callable[[], list[str]]) -> None:
-        super().__init__(":")
+    def __init__(self, words: Callable[[], list[str]], done: Callable[[str], None]) -> None:
+        super().__init__(":", done=done, left=lambda: None)
         self._words = words
-        self.is_open = False
 
     def open(self, text: str) -> None:
         """Begin with this text."""
-        self.is_open = True
         self.line.set(text)
-        self.refresh(layout=True)
-        self.focus()
+        self.activate(True)
 
-    def close(self) -> None:
-        """Give the row back."""
-        self.is_open = False
-        self.refresh(layout=True)
+    def activate(self, active: bool) -> None:
+        super().activate(active)
+        self.refresh(layout=True)  # it takes the row, or gives it back
 
     def complete(self) -> None:
         text = self.line.text

@@ -23,11 +23,14 @@ class Drawn(Widget):
     """A widget made of lines.
 
     A subclass implements `lines(width, height)`; it calls `redraw()` whenever what it shows may
-    have changed. `SCOPES` name the actions that keys reach while it has the focus, nearest first.
+    have changed. `SCOPES` name the actions that keys reach while it is `active`, nearest first.
+    Textual's focus is not used: it moves a turn of the event loop too late for keys that are typed
+    fast, or come in one packet.
     """
 
     SCOPES: ClassVar[tuple[str, ...]] = ()
 
+    active = False
     _drawn: list[Strip] | None = None
     _drawn_for: tuple[int, int] = (0, 0)
 
@@ -80,9 +83,11 @@ class Drawn(Widget):
             strips = [strip.crop(first, last) for strip in strips]
         return strips
 
-    def watch_has_focus(self, has_focus: bool) -> None:
-        super().watch_has_focus(has_focus)
-        self.redraw()
+    def activate(self, active: bool) -> None:
+        """Keys reach it now, or no more: it shows that."""
+        if active != self.active:
+            self.active = active
+            self.redraw()
 
 
 class Sketch(Drawn):
@@ -100,7 +105,7 @@ class Sketch(Drawn):
         return canvas.strips(self.look)
 
 
-class Movable(Drawn, can_focus=True):
+class Movable(Drawn):
     """A widget that one moves through: lists move their cursor, texts scroll."""
 
     SCOPES: ClassVar[tuple[str, ...]] = ("move",)

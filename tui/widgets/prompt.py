@@ -1,9 +1,7 @@
 """A line to type into: the filter, the `:` line, the palette's query."""
 
-from textual.events import Key, Paste
-from textual.message import Message
+from collections.abc import Callable
 
-from tui.keymap import name_of
 from tui.widgets.canvas import EDGE, Canvas, Part
 from tui.widgets.drawn import Sketch
 
@@ -52,54 +50,51 @@ class Line:
         return [(self.text[: self.at], ink), ("▏", "accent"), (self.text[self.at :], ink)]
 
 
-class Prompt(Sketch, can_focus=True):
-    """`label` and what is typed. While it has the focus it takes every key.
+class Prompt(Sketch):
+    """`label` and what is typed. While it is active the console gives it every key.
 
-    `Changed` comes with each edit, `Done` with enter, `Left` with esc.
+    `changed(text)` comes with each edit, `done(text)` with enter, `left()` with esc; by then it is
+    no longer active.
     """
 
-    class Changed(Message):
-        def __init__(self, prompt: "Prompt", text: str) -> None:
-            super().__init__()
-            self.prompt = prompt
-            self.text = text
-
-    class Done(Changed):
-        """Enter was pressed."""
-
-    class Left(Changed):
-        """Esc was pressed."""
-
-    def __init__(self, label: str) -> None:
+    def __init__(
+        self,
+        label: str,
+        *,
+        done: Callable[[str], None],
+        left: Callable[[], None],
+        changed: Callable[[str], None] = lambda text: None,
+    ) -> None:
         super().__init__()
         self.label = label
         self.line = Line()
         self.note: tuple[Part, ...] = ()  # what stands behind it
+        self._changed, self._done, self._left = changed, done, left
 
-    def on_key(self, event: Key) -> None:
-        event.stop()
-        event.prevent_default()
-        key = name_of(event)
+    def take(self, key: str, character: str | None) -> None:
+        """A key."""
         if key == "enter":
-            self.post_message(self.Done(self, self.line.text))
+            self.activate(False)
+            self._done(self.line.text)
         elif key in ("esc", "^c"):
-            self.post_message(self.Left(self, self.line.text))
+            self.activate(False)
+            self._left()
         elif key == "tab":
             self.complete()
-        elif self.line.press(key, event.character):
-            self.post_message(self.Changed(self, self.line.text))
+        elif self.line.press(key, character):
+            self._changed(self.line.text)
             self.redraw()
 
-    def on_paste(self, event: Paste) -> None:
-        event.stop()
-        self.line.insert(event.text)
-        self.post_message(self.Changed(self, self.line.text))
+    def paste(self, text: str) -> None:
+        """Text from the clipboard."""
+        self.line.insert(text)
+        self._changed(self.line.text)
         self.redraw()
 
     def complete(self) -> None:
         """Tab: fill in what can only be meant."""
 
     def draw(self, canvas: Canvas) -> None:
-        typed = self.line.parts() if self.has_focus else [(self.line.text, "text")]
+        typed = self.line.parts() if self.active else [(self.line.text, "text")]
         parts: list[Part] = [(f"{self.label} ", "accent"), *typed, ("   ", "text"), *self.note]
         canvas.spans(EDGE, 0, parts, canvas.width - 1)

@@ -1,12 +1,10 @@
 """A sheet: the one box that a screen may have. Palette, help, questions."""
 
+from collections.abc import Callable
 from typing import ClassVar, Generic, TypeVar
 
-from textual.events import Key
 from textual.geometry import Region
-from textual.message import Message
 
-from tui.keymap import name_of
 from tui.widgets.canvas import Canvas
 from tui.widgets.drawn import Sketch
 
@@ -14,7 +12,7 @@ AIR = 2
 T = TypeVar("T")
 
 
-class Sheet(Sketch, Generic[T], can_focus=True):
+class Sheet(Sketch, Generic[T]):
     """Open one with `answer = await console.open(sheet)`: None when it was left by esc.
 
     A subclass draws with `fill` and takes keys with `press`; `answer(value)` closes it. `region`
@@ -24,14 +22,9 @@ class Sheet(Sketch, Generic[T], can_focus=True):
     GROUND: ClassVar[str] = "surface"
     TITLE_INK: ClassVar[str] = "strong bold"
 
-    class Closed(Message):
-        def __init__(self, sheet: "Sheet[object]", value: object) -> None:
-            super().__init__()
-            self.sheet = sheet
-            self.value = value
-
     title = ""
     note = "esc closes"
+    closed: Callable[[T | None], None]  # told the answer; the console sets it
     air = 0  # cells at both sides that are left empty
 
     def place(self, width: int, height: int, detail: Region) -> Region:
@@ -45,9 +38,13 @@ class Sheet(Sketch, Generic[T], can_focus=True):
     def press(self, key: str, character: str | None) -> None:
         """A key, but for esc."""
 
+    def paste(self, text: str) -> None:
+        """Text from the clipboard."""
+
     def answer(self, value: T | None) -> None:
         """Close it."""
-        self.post_message(self.Closed(self, value))  # type: ignore[arg-type]
+        self.active = False
+        self.closed(value)
 
     def centred(self, width: int, height: int, wide: int, high: int, top: int | None) -> Region:
         """In the middle with air at both sides; the full width below 100 columns, so that no
@@ -73,13 +70,8 @@ class Sheet(Sketch, Generic[T], can_focus=True):
             canvas.ground(0, y, air, "ground")
             canvas.ground(canvas.width - air, y, air, "ground")
 
-    def on_key(self, event: Key) -> None:
-        event.stop()
-        event.prevent_default()
-        self.take(name_of(event), event.character)
-
     def take(self, key: str, character: str | None) -> None:
-        """A key; also those typed while it was being opened."""
+        """A key: while it is open the console gives it every one."""
         if key in ("esc", "^c"):
             self.answer(None)
         else:

@@ -268,7 +268,7 @@ class ListTable(Movable):
             long = max(1, room * room // len(self.rows))
             start = (room - long) * self.top // (len(self.rows) - room)
             thumb = range(start, start + long)
-        focused = self.has_focus
+        focused = self.active
         if len(self._cache) > 4 * room + 64:
             self._cache.clear()
         for y in range(room):

@@ -22,14 +22,14 @@ class TabRow(Sketch):
         super().__init__()
         self._tabs = tabs
         self._aside = aside
-        self.active = 1
+        self.chosen = 1
 
     def extent(self, width: int) -> tuple[int, int]:
         """Columns of the heavy rule under the active tab: one cell over on each side."""
         x = EDGE
         for tab in self._tabs():
             stop = x + width_of(_label(tab))
-            if tab.number == self.active:
+            if tab.number == self.chosen:
                 return x - 1, stop + 1
             x = stop + _gap(width)
         return 0, 0
@@ -37,7 +37,7 @@ class TabRow(Sketch):
     def draw(self, canvas: Canvas) -> None:
         x = EDGE
         for tab in self._tabs():
-            on = tab.number == self.active
+            on = tab.number == self.chosen
             x = canvas.put(x, 0, f"{tab.number} ", "accent" if on else "faint")
             x = canvas.put(x, 0, tab.title, "strong bold" if on else "dim")
             if tab.amount:

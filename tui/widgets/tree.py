@@ -282,7 +282,7 @@ class TreeView(Movable):
         ink = "strong bold" if here else ink
         canvas.put(x + 2, y, middle(name, max(8, end - x - 2)), ink, width - 2)
         if here:
-            focused = self.has_focus
+            focused = self.active
             canvas.put(0, y, "▌" if focused else "▏", "accent" if focused else "dim")
             if focused:
                 canvas.ground(0, y, width, "selection")
@@ -313,7 +313,7 @@ def find(files: FileTree, path: str) -> int:
 
 
 TreeView.ACTIONS = (
-    Action("tree.toggle", "open", TreeView.toggle, "or close"),
-    Action("tree.expand", "expand all", TreeView.expand_all, "or none"),
-    Action("tree.sort", "sort", TreeView.sort, "by size or name"),
+    Action("tree.toggle", "open", TreeView.toggle, "or close", hint=True),
+    Action("tree.expand", "expand all", TreeView.expand_all, "or none", hint=True),
+    Action("tree.sort", "sort", TreeView.sort, "by size or name", hint=True),
 )

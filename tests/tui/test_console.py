@@ -1,0 +1,206 @@
+"""The console as a program in a terminal: what it writes, and how it ends."""
+
+import os
+import re
+import signal
+import time
+
+import pytest
+
+from tests.support.console import program
+from tests.support.terminal import Terminal, same_picture
+
+WIDE = (200, 50)
+# SIGUSR1 is a tick: half of the ten running ones move a little, as on a host at work.
+TICKS = """
+import random, signal
+dice, figures = random.Random(7), {b.name.replace('-', '_'): b.cpu for b in HOST}
+def beat(number, frame):
+    for name in figures:
+        if dice.random() < 0.5:
+            figures[name] = max(0.1, figures[name] + dice.uniform(-0.9, 0.9))
+    scene.tick(**figures)
+signal.signal(signal.SIGUSR1, beat)
+"""
+HOSTILE = r"""
+from tests.support.scene import Box
+scene.close()
+scene = Scene([Box('web', 'shop/web:2.4', 1.0, 10, 0, 0, 0, 1), Box('evil', 'shop/web:2.4')])
+record = scene.world.get('evil')
+record.change(name='a\x1b]0;owned\x07\x1b[31m\u202eb\x9b5mc', image='x\x1b[2J\r\n/\u2066y:1')
+scene.say(record.id, b'\x1b[5mblink \x1b]52;c;aGk=\x07 \x9b?1049l\xff\x00 end of it')
+"""
+
+
+def started(argument: str = "", size: tuple[int, int] = (80, 24), **environ: str) -> Terminal:
+    """A console in a pty, once its log stands there."""
+    terminal = Terminal(program(argument), *size, environ=environ)
+    terminal.until("following   42 lines")
+    terminal.settle()
+    return terminal
+
+
+@pytest.mark.parametrize("size", [(80, 24), WIDE])
+def test_screen_is_cell_by_cell_that_of_stock_textual(size: tuple[int, int]) -> None:
+    keys = ["j", "j", "]", " ", "\x10", "re", "\x1b", "/", "web", "\r", "\x1b", "\x1b", "?"]
+    with started(size=size) as ours, started("options['stock_output'] = True", size) as theirs:
+        for key in ["", *keys]:
+            for terminal in (ours, theirs):
+                terminal.type(key)
+                terminal.settle(0.12)
+            assert same_picture(ours.pyte_screen, theirs.pyte_screen) == [], f"after {key!r}"
+        assert ours.bytes_read < theirs.bytes_read / 4
+
+
+def test_idle_screen_writes_nothing() -> None:
+    with started(size=WIDE) as terminal:
+        assert terminal.pump(2.0) == 0
+
+
+def test_first_paint_stays_within_its_budget() -> None:
+    with Terminal(program(), *WIDE) as terminal:
+        terminal.until("following   42 lines")
+        terminal.settle()
+        assert terminal.bytes_read <= 16_000
+
+
+def test_stats_ticks_stay_within_their_budget() -> None:
+    with started(TICKS, WIDE) as terminal:
+        costs = []
+        for _ in range(20):
+            os.kill(terminal.pid, signal.SIGUSR1)
+            costs.append(terminal.pump_until_quiet(0.12))
+        assert sum(costs) / len(costs) <= 600, costs
+        assert all(costs)
+
+
+def test_cursor_key_stays_within_its_budget() -> None:
+    with started(size=WIDE) as terminal:
+        before = terminal.bytes_read
+        terminal.type("j")
+        terminal.pump(0.1)  # the log of the next one comes later
+        assert 0 < terminal.bytes_read - before <= 850
+
+
+def test_ansi_theme_costs_less() -> None:
+    with started("look = 'ansi'", WIDE) as terminal:
+        assert terminal.bytes_read <= 12_000
+        assert b"38;2;" not in terminal.data
+        assert b"38;5;" not in terminal.data
+
+
+def test_hostile_names_and_logs_reach_the_screen_as_text_only() -> None:
+    with Terminal(program(HOSTILE), *WIDE) as terminal:
+        terminal.until("0;own")
+        terminal.type("G")
+        terminal.until("end of it")
+        terminal.settle()
+        # Textual's own: the shape of the pointer.
+        sent = bytes(terminal.data).replace(b"\x1b]22;default\x07", b"")
+    for piece in (b"\x1b]", b"\x07", b"\x1b[5m", b"\x1b[31m", b"\x9b", b"1049l"):
+        assert piece not in sent
+    text = sent.decode("utf-8")
+    assert not re.search("[\x80-\x9f\u202a-\u202e\u2066-\u2069]", text)
+
+
+def test_ascii_is_sent_where_the_encoding_is_not_utf8() -> None:
+    environ = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    with Terminal(program(), environ=environ) as terminal:
+        terminal.until("following   42 lines")
+        assert bytes(terminal.data).isascii()
+        assert ">  + db-1" in terminal.screen()
+
+
+def test_a_slow_terminal_never_stops_the_console() -> None:
+    with started(TICKS, WIDE) as terminal:
+        for _ in range(300):  # nobody reads: the pty's buffer fills, frames are left out
+            os.kill(terminal.pid, signal.SIGUSR1)
+            time.sleep(0.01)
+        before = terminal.bytes_read
+        terminal.type("?")
+        terminal.until("keys in Containers", timeout_seconds=5)
+        assert terminal.bytes_read - before < 150_000
+
+
+@pytest.mark.parametrize("key", ["q", "\x03", "\x11"])
+def test_quitting_restores_the_terminal(key: str) -> None:
+    with started() as terminal:
+        terminal.type(key)
+        assert terminal.wait() == 0
+        terminal.settle(0.1)
+        assert b"\x1b[?1049l" in terminal.data
+        assert b"\x1b[?25h" in terminal.data
+        assert b"Traceback" not in terminal.data
+
+
+def test_sigterm_restores_the_terminal() -> None:
+    with started() as terminal:
+        os.kill(terminal.pid, signal.SIGTERM)
+        assert terminal.wait() == 143
+        terminal.settle(0.1)
+        assert b"\x1b[?1049l" in terminal.data
+
+
+@pytest.mark.parametrize("ignoring", [False, True])
+def test_a_lost_terminal_ends_the_process(ignoring: bool) -> None:
+    code = "import signal; signal.signal = lambda *a: None" if ignoring else ""
+    with started(code) as terminal:
+        terminal.close()
+        assert terminal.wait(5) in (129, 1)
+
+
+def test_resize_draws_the_other_arrangement() -> None:
+    with started() as terminal:
+        terminal.resize(*WIDE)
+        terminal.until("last 5 min")
+        terminal.resize(80, 24)
+        terminal.settle()
+        assert "last 5 min" not in terminal.screen()
+        assert len(terminal.screen().splitlines()) == 24
+
+
+def test_repaint_heals_a_broken_screen() -> None:
+    with started() as terminal:
+        whole = terminal.screen()
+        terminal.feed(b"\x1b[5;5Hgarbage from another program\x1b[2J")
+        assert terminal.screen() != whole
+        terminal.type("\x0c")
+        terminal.settle()
+        assert terminal.screen() == whole
+
+
+def test_a_shell_takes_the_terminal_and_gives_it_back() -> None:
+    with started(TICKS, (100, 30)) as terminal:
+        terminal.type("s")
+        terminal.until("bash in db-1: exit comes back")
+        terminal.until("# ")
+        for _ in range(40):  # figures go on behind it, and wait for nobody
+            os.kill(terminal.pid, signal.SIGUSR1)
+        terminal.type("stty\r")
+        terminal.until("30 100")
+        terminal.type("exit 3\r")
+        terminal.until("db-1 bash ended, exit 3")
+        terminal.type("?")
+        terminal.until("keys in Containers")
+
+
+def test_keys_typed_in_one_packet_find_their_way() -> None:
+    with started() as terminal:
+        terminal.type("/redis\rjk?")
+        terminal.until("keys in Containers")
+        terminal.type("\x1b")
+        terminal.settle()
+        assert "/ redis   1 of 12" in terminal.screen()
+        terminal.type("\x1b")
+        terminal.settle()
+        terminal.type("\x04\r:quit\r")  # asks, is cancelled, and then quits
+        assert terminal.wait() == 0
+
+
+def test_theme_changes_while_it_runs() -> None:
+    with started() as terminal:
+        terminal.type(":theme day\r")
+        terminal.settle()
+        assert terminal.cells()[5][40].bg == "fbfbf9"
+        terminal.type(":theme puce\r")
+        terminal.until("theme failed: theme 'puce': no such theme")
