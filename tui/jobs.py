@@ -1,0 +1,182 @@
+"""Long work that goes on while the console is used: how far it is, and the way to end it."""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from engine.aio import offload
+from engine.engine import Cancel, OnProgress
+from engine.errors import Cancelled, EngineError
+from engine.model.progress import Progress
+from tui import format
+from tui.widgets.canvas import Part, middle
+
+if TYPE_CHECKING:
+    from tui.app import ConsoleApp
+
+TICK_SECONDS = 0.25  # a bar moves at most four times a second
+RATE_SECONDS = 5.0
+HERE = frozenset({"cached", "exists"})  # layers of an image that nothing is done for
+LOADED = frozenset({"verifying", "extracting", "done"})  # all their bytes have come
+T = TypeVar("T")
+
+
+class Job:
+    """One piece of work. `add` is called by the threads that do it, the rest in the event loop."""
+
+    def __init__(self, verb: str, subject: str) -> None:
+        self.verb = verb
+        self.subject = subject
+        self.cancel = Cancel()
+        self._lock = threading.Lock()
+        self._steps: dict[str, Progress] = {}
+        self._text = ""
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def add(self, step: Progress) -> None:
+        """It went on."""
+        with self._lock:
+            if step.id:
+                self._steps[step.id] = step
+            else:
+                self._text = step.text
+
+    def steps(self) -> list[Progress]:
+        """Where each of its parts is, but for those that were here before."""
+        with self._lock:
+            return [step for step in self._steps.values() if step.phase not in HERE]
+
+    def bytes(self) -> tuple[int, int]:
+        """How many have come, and of how many; (0, 0) while that is not known."""
+        steps = self.steps()
+        done = sum(step.total if step.phase in LOADED else step.current for step in steps)
+        return done, sum(step.total for step in steps)
+
+    @property
+    def share(self) -> float:
+        """0 … 1, as far as bytes tell; the whole is reached only when it ends."""
+        done, total = self.bytes()
+        return min(0.99, done / total) if total else 0.0
+
+    def sample(self) -> None:
+        """Note how far it is: rates come from the last few seconds."""
+        now = time.monotonic()
+        self._samples.append((now, self.bytes()[0]))
+        while now - self._samples[0][0] > RATE_SECONDS:
+            self._samples.popleft()
+
+    def rate(self) -> float:
+        """Bytes each second, 0 while nobody knows."""
+        if len(self._samples) < 2:
+            return 0.0
+        (start, before), (end, after) = self._samples[0], self._samples[-1]
+        return max(0.0, (after - before) / (end - start)) if end > start else 0.0
+
+    def tail(self) -> str:
+        """What is worth knowing besides the percentage."""
+        done, total = self.bytes()
+        steps = self.steps()
+        if self.cancel.cancelled:
+            return "stopping"
+        if not total:
+            return self._text
+        if done >= total:
+            late = [s for s in steps if s.phase != "done"]
+            return f"extracting, {len(late)} to go" if late else "nearly done"
+        words = [f"{format.size(done)} of {format.size(total)}"]
+        rate = self.rate()
+        if rate >= 1:
+            words += [f"{format.rate(rate)}/s", f"{format.span((total - done) / rate)} left"]
+        return "   ".join(words)
+
+    def parts(self, bar_cells: int) -> list[Part]:
+        """The job as a line: subject, bar, percentage, what else is known."""
+        parts: list[Part] = [("◐ ", "info"), (f"{self.verb} ", "dim")]
+        parts += [(middle(self.subject, 40), "text"), (" ", "text")]
+        if self.bytes()[1]:
+            parts += format.bar(self.share, bar_cells)
+            parts.append((f" {self.share:4.0%}", "strong bold"))
+        return [*parts, (f"   {self.tail()}", "dim")]
+
+
+class Jobs:
+    """What is at work now. `changed` is called when there is something else to show."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self.running: list[Job] = []
+        self._changed = changed
+
+    async def run(self, verb: str, subject: str, call: Callable[[OnProgress, Cancel], T]) -> T:
+        """The value of `call(progress, cancel)`, made in a thread. Whoever stops waiting for it
+        ends it."""
+        job = Job(verb, subject)
+        self.running.append(job)
+        self._tick(job)
+        try:
+            return await offload(call, job.add, job.cancel)
+        except asyncio.CancelledError:
+            job.cancel.cancel()
+            raise
+        finally:
+            self.running.remove(job)
+            self._changed()
+
+    def _tick(self, job: Job) -> None:
+        if job in self.running:
+            job.sample()
+            self._changed()
+            asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick, job)
+
+    def find(self, verb: str, subject: str) -> Job | None:
+        """The job that does this already."""
+        return next((j for j in self.running if (j.verb, j.subject) == (verb, subject)), None)
+
+    def cancel_last(self) -> None:
+        """End the youngest one that is not ending already."""
+        for job in reversed(self.running):
+            if not job.cancel.cancelled:
+                job.cancel.cancel()
+                self._changed()
+                return
+
+    def summary(self) -> list[Part]:
+        """For the tab row: the oldest one in a few cells."""
+        if not self.running:
+            return []
+        job = self.running[0]
+        share = f" {job.share:.0%}" if job.bytes()[1] else ""
+        more = f" and {len(self.running) - 1} more" if len(self.running) > 1 else ""
+        return [("◐ ", "info"), (f"{job.verb}{share}{more}", "text")]
+
+    def line(self, width: int, key: str) -> list[Part]:
+        """For the message row: the oldest one, and the key that ends it."""
+        if not self.running:
+            return []
+        parts = self.running[0].parts(12 if width < 100 else 24)
+        return [*parts, (f"   {key}", "text bold"), (" cancels", "dim")]
+
+
+async def pull(console: "ConsoleApp", ref: str) -> None:
+    """Bring an image here while everything else goes on."""
+    flash, jobs = console.flash, console.jobs
+    if jobs.find("pull", ref):
+        flash.say((ref, "strong"), (" is being pulled already", "text"))
+        return
+    began = time.monotonic()
+    call = console.engine.images.pull
+    try:
+        row = await jobs.run(
+            "pull", ref, lambda progress, cancel: call(ref, progress=progress, cancel=cancel)
+        )
+    except Cancelled:
+        flash.say(("pull ", "text"), (ref, "strong"), (" cancelled; what came is kept", "text"))
+    except EngineError as error:
+        console.fail(f"pull {ref} failed", error)
+    else:
+        took = format.span(time.monotonic() - began)
+        size = format.size(row.size_bytes)
+        flash.say((ref, "strong"), (f" pulled in {took}, {size} unpacked", "text"))
+    console.feed.touch("images")
