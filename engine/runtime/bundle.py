@@ -1,4 +1,4 @@
-"""The OCI config.json of a container, with docker's defaults (runtime-spec 1.2, config.md).
+"""The OCI config.json of a container, with docker's defaults (runtime-spec, config.md).
 
 What docker puts into every container without being asked: its mounts, masked paths, capabilities,
 devices and seccomp profile; github.com/moby/moby/blob/master/daemon/pkg/oci/defaults.go.
@@ -110,7 +110,7 @@ def make_config(
         ),
     ]
     return {
-        "ociVersion": "1.2.0",
+        "ociVersion": "1.0.2",  # nothing newer is in it, and older runtimes read it too
         "root": {"path": rootfs, "readonly": False},
         "hostname": hostname,
         "process": process,

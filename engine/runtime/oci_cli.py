@@ -11,12 +11,8 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.errors import Conflict, EngineError, InvalidInput, NotFound, Unavailable
-from engine.kernel.process import (
-    is_alive,
-    pidfd_open,
-    pidfd_send_signal,
-    start_time,
-)
+from engine.kernel.mount import readonly_clone
+from engine.kernel.process import is_alive, pidfd_open, pidfd_send_signal, start_time
 from engine.runtime import state as states
 from engine.runtime.create import Created, create, create_cgroup, destroy, start_by_fifo
 from engine.runtime.failure import StepError, explain
@@ -183,6 +179,7 @@ def _run(request: Request) -> int:
 
 def _make(request: Request) -> tuple[states.State, Created]:
     """A created container; whatever fails, nothing is left of it."""
+    _run_from_read_only_mount()
     import json
     import time
 
@@ -243,6 +240,17 @@ def _make(request: Request) -> tuple[states.State, Created]:
         for each in reversed(undo):
             each()
         raise
+
+
+def _run_from_read_only_mount() -> None:
+    """This process' program cannot be overwritten through /proc/<pid>/exe.
+
+    A container may execute that file of its own init (CVE-2019-5736), so the command starts itself
+    once more from a read-only mount that nobody else sees.
+    """
+    if not os.statvfs("/proc/self/exe").f_flag & os.ST_RDONLY:
+        program = readonly_clone(sys.executable)
+        os.execv(f"/proc/self/fd/{program}", [sys.executable, *sys.orig_argv[1:]])
 
 
 def _cgroup_path(config: dict[str, Any], id: str) -> str:

@@ -164,6 +164,16 @@ def test_created_container_can_be_deleted_without_force(oci: Oci) -> None:
 
 
 @pytest.mark.root
+def test_hosts_python_cannot_be_overwritten_from_inside(oci: Oci) -> None:
+    """CVE-2019-5736: the entry point is a link to the runtime's own program."""
+    oci("create", "-b", str(oci.bundle), "c")
+    program = f"/proc/{json.loads(oci('state', 'c').output)['pid']}/exe"
+    assert os.stat(program).st_ino == os.stat(sys.executable).st_ino
+    assert os.statvfs(program).f_flag & os.ST_RDONLY
+    assert not os.statvfs(sys.executable).f_flag & os.ST_RDONLY
+
+
+@pytest.mark.root
 def test_detached_run_goes_on_and_force_ends_it(oci: Oci) -> None:
     oci.configure("sh", "-c", "sleep 60 & sleep 60")
     oci("run", "--detach", "-b", str(oci.bundle), "c")
