@@ -42,8 +42,13 @@ def create(netlink: Netlink, network: NetworkRow, root_id: str, *, translated: b
     existing = (errno.EEXIST,)
     mac = mac_address(network.id, network.gateway)
     mtu = _MTU if network.internal else _uplink_mtu(netlink)
-    netlink.send([rtnetlink.new_bridge(name, mac, mtu)], ignore=existing)
-    netlink.send([rtnetlink.set_alias(name, alias(root_id, network.name))])
+    netlink.send(
+        [
+            rtnetlink.new_bridge(name, mac, mtu),
+            rtnetlink.set_alias(name, alias(root_id, network.name)),
+        ],
+        ignore=existing,
+    )
     # Without IPv6 the host takes no router advertisement from a container (CVE-2020-13401).
     with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
         write_file(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", b"1")

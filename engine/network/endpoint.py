@@ -15,6 +15,7 @@ from engine.network.bridge import alias
 from engine.network.ipam import packed
 
 INNER_NAME = "eth0"
+_PREFIX = "pdv"
 _CARRIER_SECONDS = 2.0
 
 
@@ -37,7 +38,12 @@ class Endpoint(NamedTuple):
 
 def interface_name(endpoint_id: str) -> str:
     """The host's end of an endpoint's veth pair."""
-    return f"pdv{endpoint_id[:8]}"
+    return f"{_PREFIX}{endpoint_id[:8]}"
+
+
+def is_interface(name: str) -> bool:
+    """Whether a link of ours is the end of an endpoint, not a bridge."""
+    return name.startswith(_PREFIX)
 
 
 def plug(

@@ -98,14 +98,16 @@ class Fabric:
         return True
 
     def wanted(self) -> tuple[list[Wall], list[Published]]:
-        """What the table should hold: networks whose bridge exists, ports of what is up."""
+        """What the table should hold: networks that have or need a bridge, ports of what is up."""
         present = {link.name for link in self.links()}
+        endpoints = [row for row in self.store.endpoints() if row.state == "up"]
+        in_use = {row.network_id for row in endpoints}
         walls = [
             wall(row)
             for row in self.store.list_()
-            if row.driver == "bridge" and row.interface in present
+            if row.driver == "bridge" and (row.interface in present or row.id in in_use)
         ]
-        addresses = {row.id: row.ip_address for row in self.store.endpoints() if row.state == "up"}
+        addresses = {row.id: row.ip_address for row in endpoints}
         published = [
             Published(mapping, addresses[endpoint_id])
             for endpoint_id, mappings in self.store.ports().items()

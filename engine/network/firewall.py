@@ -134,9 +134,13 @@ class Firewall:
             requests += table.add(name, items, exclusive=True)
         if requests:
             nftables.apply(self.netlink, requests)
-        for each in published:
-            if each.mapping.protocol == "udp":
-                conntrack.forget_port(self.netlink, PROTOCOLS["udp"], each.mapping.host_port)
+        try:
+            for each in published:
+                if each.mapping.protocol == "udp":
+                    conntrack.forget_port(self.netlink, PROTOCOLS["udp"], each.mapping.host_port)
+        except BaseException:
+            self.unpublish(published)
+            raise
 
     def unpublish(self, published: Iterable[Published]) -> None:
         """The ports are the host's again."""

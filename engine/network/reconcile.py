@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from engine.home import Home
@@ -18,8 +19,8 @@ def reconcile(fabric: Fabric) -> tuple[str, ...]:
     """What was repaired, one line each. The root's network lock is held."""
     done = _finish_removals(fabric)
     done += _remove_strays(fabric)
+    done += _correct_firewall(fabric)  # before a bridge routes for 127.0.0.1
     done += _raise_bridges(fabric)
-    done += _correct_firewall(fabric)
     return tuple(done)
 
 
@@ -47,11 +48,18 @@ def _remove_strays(fabric: Fabric) -> list[str]:
             netns_remove(f"{directory}/{name}")
             done.append(f"network namespace {name[:12]}: nobody's, removed")
     known = {endpoint.interface_name(id) for id in endpoints}
+    stray = bridge.alias(fabric.home.root_id, "stray")
     known |= {row.interface for row in fabric.store.list_()}
     for link in fabric.links():
-        if link.name not in known:
-            bridge.delete(fabric.netlink, link.name)
-            done.append(f"link {link.name}: nobody's, removed")
+        if link.name in known:
+            continue
+        if link.alias != stray and endpoint.is_interface(link.name):
+            # The kernel removes it a little after its namespace, and cheaper than we can: only
+            # what is met a second time has to be removed.
+            fabric.netlink.send([rtnetlink.set_alias(link.name, stray)], ignore=(errno.ENODEV,))
+            continue
+        bridge.delete(fabric.netlink, link.name)
+        done.append(f"link {link.name}: nobody's, removed")
     return done
 
 

@@ -82,7 +82,15 @@ class Meters:
         `pid` sees it; without either it has none.
         """
         self.remove(container_id)
-        meter = _Meter(container_id, cgroup_path, self._hierarchies, pid, link)
+        try:
+            meter = _Meter(container_id, cgroup_path, self._hierarchies, pid, link)
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            # Seven files for each container: the usual 1024 are enough for 140 of them.
+            _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            meter = _Meter(container_id, cgroup_path, self._hierarchies, pid, link)
         if meter.is_open:
             self._meters[container_id] = meter
 
@@ -211,7 +219,7 @@ class _Meter:
             path = f"{found[1]}/{gauge.file}"
             if path not in self._descriptors:
                 try:
-                    self._descriptors[path] = _open(path)
+                    self._descriptors[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 except FileNotFoundError:
                     return None
             pattern = re.compile(gauge.pattern, re.MULTILINE)
@@ -230,18 +238,6 @@ def _value(source: _Source | None) -> int:
         return 0
     numbers = source.pattern.findall(os.pread(source.descriptor, _READ_BYTES, 0))
     return sum(map(int, numbers)) * source.unit
-
-
-def _open(path: str) -> int:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno != errno.EMFILE:
-            raise
-    # Seven files for each container: the usual 1024 are enough for 140 of them.
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _index(link: str) -> int:

@@ -1,5 +1,6 @@
 """Who reaches whom: the table of the network report, packet by packet."""
 
+import contextlib
 import re
 import socket
 
@@ -12,16 +13,14 @@ from engine.network.endpoint import Endpoint
 from tests.support.lab import HOST, OUTSIDE, Lab, Root, ip, ruleset, run, set_sysctl, tcp, udp
 
 pytestmark = pytest.mark.root
+BRIDGED = "bridge/bridge-nf-call-iptables"
 
 
-@pytest.fixture(params=[0, 1], ids=["", "br_netfilter"])
-def root(lab: Lab, request: pytest.FixtureRequest) -> Root:
-    """With bridged packets passing iptables hooks (as beside dockerd) and without."""
-    try:
-        set_sysctl("bridge/bridge-nf-call-iptables", request.param)
-    except FileNotFoundError:
-        if request.param:
-            pytest.skip("no br_netfilter in this kernel")
+@pytest.fixture
+def root(lab: Lab) -> Root:
+    """Where bridged packets pass iptables hooks, as beside dockerd, if this kernel can."""
+    with contextlib.suppress(FileNotFoundError):
+        set_sysctl(BRIDGED, 1)
     return lab.root()
 
 
@@ -104,6 +103,17 @@ def test_published_ports_are_reached_from_the_own_network_and_from_itself(
 def test_neighbours_in_a_network_reach_each_other_as_they_are(
     web: Endpoint, peer: Endpoint
 ) -> None:
+    assert tcp(peer.netns_path, web.ip_address, 80) == f"web {peer.ip_address}"
+
+
+def test_own_network_and_itself_are_reached_without_br_netfilter_too(
+    web: Endpoint, peer: Endpoint
+) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        set_sysctl(BRIDGED, 0)
+    assert tcp(peer.netns_path, HOST, 8080).startswith("web")
+    assert udp(peer.netns_path, HOST, 5353).startswith("dns")
+    assert tcp(web.netns_path, HOST, 8080).startswith("web")
     assert tcp(peer.netns_path, web.ip_address, 80) == f"web {peer.ip_address}"
 
 
