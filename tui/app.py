@@ -20,6 +20,8 @@ from tui.jobs import Jobs, pull
 from tui.keymap import DEFAULT, name_of
 from tui.output import OutputApp
 from tui.panes.containers import ContainersPane
+from tui.panes.images import ImagesPane
+from tui.panes.layers import LayersPane
 from tui.panes.pane import Pane, Placing
 from tui.store import Store
 from tui.terminal import Terminal
@@ -37,7 +39,7 @@ from tui.widgets.tabs import Tab, TabRow
 from tui.widgets.tree import TreeView
 
 AGE_SECONDS = 60.0  # ages move by themselves
-PANES: tuple[type[Pane], ...] = (ContainersPane,)
+PANES: tuple[type[Pane], ...] = (ContainersPane, ImagesPane, LayersPane)
 T = TypeVar("T")
 
 

@@ -324,10 +324,11 @@ class Inspect(Facts):
         from engine.docker_json import container as document
 
         text = json.dumps(document(container), indent=2, ensure_ascii=False)
-        return [_json_line(line) for line in text.splitlines()]
+        return [json_line(line) for line in text.splitlines()]
 
 
-def _json_line(line: str) -> Line:
+def json_line(line: str) -> Line:
+    """A line of JSON, its key dim."""
     bare = line.lstrip(" ")
     indent = line[: len(line) - len(bare)]
     key, colon, value = bare.partition('": ')

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from engine.model.layer import LayerInfo
 from tui import format
+from tui.format import ABSENT
 from tui.opened_image import OpenedImage
 from tui.widgets.canvas import EDGE, Canvas, Part, middle
 
@@ -12,13 +13,18 @@ NOP, SHELL, BUILDKIT = "/bin/sh -c #(nop) ", "/bin/sh -c ", " # buildkit"
 
 
 def command_of(layer: LayerInfo) -> str:
-    """The instruction that made it, in one line, without what every builder adds."""
-    command = " ".join(layer.command.split()).removesuffix(BUILDKIT)
+    """The instruction that made it."""
+    return plain_command(layer.command) or ABSENT
+
+
+def plain_command(text: str) -> str:
+    """An instruction of an image's history in one line, without what every builder adds."""
+    command = " ".join(text.split()).removesuffix(BUILDKIT)
     if command.startswith(NOP):
         return command.removeprefix(NOP).strip()
     if command.startswith(SHELL):
         return f"RUN {command.removeprefix(SHELL)}"
-    return command.replace(f"RUN {SHELL}", "RUN ", 1) or "–"
+    return command.replace(f"RUN {SHELL}", "RUN ", 1)
 
 
 def note_of(layer: LayerInfo) -> str:

@@ -30,7 +30,7 @@ MOST_WASTE = 8  # rows of the waste matrix below the list
 COLUMNS = (
     Column("#", 2, number=True, ink="faint"),
     Column("SIZE", 5, number=True),
-    Column("", 10, 4),
+    Column(" ", 10, 4),
     Column("ADDED", 5, 1, number=True),
     Column("CHGD", 5, 2, number=True),
     Column("GONE", 5, 3, number=True),

@@ -1,5 +1,7 @@
 """The message row: what failed or was done, what is marked. No toast ever covers text."""
 
+from collections.abc import Callable
+
 from tui.widgets.canvas import EDGE, Canvas, Part
 from tui.widgets.drawn import Sketch
 
@@ -7,10 +9,12 @@ DONE_SECONDS = 10.0
 
 
 class FlashRow(Sketch):
-    """One message. A failure stays until a key is pressed; what was done leaves by itself."""
+    """One message. A failure stays until a key is pressed; what was done leaves by itself. With
+    nothing to say it shows the work that goes on, which `work(width)` gives."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: Callable[[int], list[Part]]) -> None:
         super().__init__()
+        self._work = work
         self.lasting: tuple[Part, ...] = ()  # what stands there while nothing is said
         self._said: tuple[Part, ...] = ()
         self._number = 0
@@ -41,4 +45,6 @@ class FlashRow(Sketch):
             self.clear()
 
     def draw(self, canvas: Canvas) -> None:
-        canvas.spans(EDGE, 0, self._said or self.lasting, canvas.width - 1)
+        canvas.spans(
+            EDGE, 0, self._said or self.lasting or self._work(canvas.width), canvas.width - 1
+        )
