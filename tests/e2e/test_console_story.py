@@ -56,10 +56,10 @@ def test_a_container_is_watched_entered_stopped_and_removed(
         assert "64M" in terminal.screen()  # its limit
         terminal.type("s")
         terminal.until("root@")
-        terminal.type("stty size; exit\r")
+        terminal.type("stty size\r")
         terminal.until(f"{rows} {columns}")
-        terminal.until("Containers")  # back again
-        terminal.until("c1")
+        terminal.type("exit\r")
+        terminal.until("c1 bash ended")  # back again
         terminal.type("x")
         terminal.until("exited 137", timeout_seconds=25)
         terminal.type("\x04")  # ctrl-d asks first

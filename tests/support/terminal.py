@@ -15,6 +15,7 @@ from types import TracebackType
 
 import pyte
 
+_OTHER_SCREEN = re.compile(rb"\x1b\[\?1049[hl]")
 # What pyte does not know and would print; none of it moves the cursor or draws.
 _PRIVATE = re.compile(rb"\x1b\[[<>=?][0-9;]*(?:\$p|[a-zA-Z])|\x1b\[\?[0-9;]*\$p")
 QUIET_SECONDS = 0.2
@@ -142,7 +143,10 @@ class Terminal:
 
     def feed(self, data: bytes) -> None:
         """What another program would write to this terminal."""
-        self._stream.feed(_PRIVATE.sub(b"", data))
+        for n, part in enumerate(_OTHER_SCREEN.split(data)):
+            if n:  # the other screen is blank; pyte has one only
+                self.pyte_screen.reset()
+            self._stream.feed(_PRIVATE.sub(b"", part))
 
     def pump_until_quiet(self, quiet_seconds: float) -> int:
         """Read until nothing has come for so long; the bytes that came."""
