@@ -124,6 +124,25 @@ def test_start_does_not_wait_for_a_dead_process(root: Path, tmp_path: Path) -> N
     cgroup.remove()
 
 
+def test_host_with_the_v2_tree_alone(root: Path) -> None:
+    """Born in its cgroup, device rules by eBPF, one cgroup2 mount: the v2 tree that hybrid hosts
+    have serves as such a host's."""
+    script = (
+        "cat /proc/self/cgroup; stat -f -c %T /sys/fs/cgroup; cat /sys/fs/cgroup/cgroup.procs; "
+    )
+    script += "mkdir /sys/fs/cgroup/x; mknod /tmp/mem c 1 1; cat /tmp/mem"
+    plan = box.plan_of(root, "sh", "-c", script)
+    path, (_, v2) = plan["cgroup"]
+    plan["cgroup"] = (path, ((), v2))
+    result = box.run_plan(plan)
+    lines = result.output.splitlines()
+    assert "0::/" in lines
+    assert "cgroup2fs" in lines or "UNKNOWN" in lines
+    assert "1" in lines
+    assert "Read-only file system" in result.errors
+    assert "/tmp/mem': Operation not permitted" in result.errors.replace("can't open", "")
+
+
 def test_refused_limit_names_the_cgroup_file(root: Path) -> None:
     plan = box.plan_of(root, "true")
     plan["limits"] = (0, 1, 0)
