@@ -22,7 +22,9 @@ from tui.output import OutputApp
 from tui.panes.containers import ContainersPane
 from tui.panes.images import ImagesPane
 from tui.panes.layers import LayersPane
+from tui.panes.networks import NetworksPane
 from tui.panes.pane import Pane, Placing
+from tui.panes.volumes import VolumesPane
 from tui.store import Store
 from tui.terminal import Terminal
 from tui.theme import Theme
@@ -39,7 +41,13 @@ from tui.widgets.tabs import Tab, TabRow
 from tui.widgets.tree import TreeView
 
 AGE_SECONDS = 60.0  # ages move by themselves
-PANES: tuple[type[Pane], ...] = (ContainersPane, ImagesPane, LayersPane)
+PANES: tuple[type[Pane], ...] = (
+    ContainersPane,
+    ImagesPane,
+    LayersPane,
+    NetworksPane,
+    VolumesPane,
+)
 T = TypeVar("T")
 
 

@@ -53,6 +53,7 @@ DEFAULT: dict[str, tuple[str, ...]] = {
     "containers.processes": ("t",),
     "containers.inspect": ("d",),
     "containers.unmask": ("U",),
+    "containers.image": ("i",),
     "images.layers": ("enter",),
     "images.tag": ("t",),
     "images.remove": ("^d", "delete"),
@@ -64,6 +65,11 @@ DEFAULT: dict[str, tuple[str, ...]] = {
     "layers.waste": ("w",),
     "layers.image": ("i",),
     "waste.open": ("enter",),
+    "networks.map": ("m",),
+    "networks.ports": ("w",),
+    "networks.inspect": ("d",),
+    "volumes.measure": ("s",),
+    "volumes.inspect": ("d",),
 }
 
 

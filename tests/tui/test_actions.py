@@ -33,7 +33,7 @@ def test_default_keys_are_without_clash_in_any_pane() -> None:
                 if registry.find(key, scopes) is not action
             ]
             # Only what is meant to come first in a widget may hide a key of what lies behind it.
-            assert {key for key, _ in keys} <= {"enter", "o", "space"}, keys
+            assert {key for key, _ in keys} <= {"enter", "o", "space", "tab"}, keys
 
 
 def test_remove_is_ctrl_d_and_delete_and_nothing_else_is() -> None:

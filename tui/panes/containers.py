@@ -28,6 +28,7 @@ from tui.panes.container_detail import (
 )
 from tui.panes.lately import ROWS as LATELY_ROWS
 from tui.panes.lately import Lately
+from tui.panes.layers import show_layers
 from tui.panes.pane import Head, Pane, Plan
 from tui.store import History
 from tui.widgets.canvas import Part
@@ -340,6 +341,11 @@ class ContainersPane(Pane):
             body.unmasked = not body.unmasked
             self.chosen()
 
+    async def look_into(self) -> None:
+        """The layers of its image."""
+        if self.container is not None:
+            await show_layers(self.console, self.container.image_id)
+
     async def shell(self) -> None:
         """A shell in the container; the console comes back when it ends."""
         from tui.shell import open_shell
@@ -444,4 +450,5 @@ ContainersPane.ACTIONS = (
     ),
     _shows("processes", "Procs", "what runs in it", hint=True),
     _shows("inspect", "Inspect", "all that is known", hint=True),
+    Action("containers.image", "image", ContainersPane.look_into, "its layers", _ANY, hint=True),
 )
