@@ -1,0 +1,219 @@
+"""`ps`, `port`, `top`: what runs, and what of it can be seen from outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from engine import units
+from engine.cli.output import Listing, ellipsis, print_rows, print_table, quoted
+from engine.cli.parser import Command, Flag, integer, pair
+from engine.errors import InvalidInput, NotFound, Unsupported
+from engine.model.container import ContainerSummary, PortMapping
+
+if TYPE_CHECKING:
+    from engine.cli.call import Call
+
+SHORT_ID = 12
+_COMMAND_WIDTH, _MOUNT_WIDTH = 20, 15
+_ANY = "0.0.0.0"
+
+
+def describe_status(row: ContainerSummary, now_ns: int) -> str:
+    """docker's STATUS: `Up 3 minutes (Paused)`, `Exited (0) 2 hours ago` …"""
+    if row.state in ("running", "paused"):
+        up = f"Up {units.human_duration((now_ns - row.started_ns) / 1e9)}"
+        return f"{up} (Paused)" if row.state == "paused" else up
+    if row.state == "exited":
+        ago = units.human_duration((now_ns - row.finished_ns) / 1e9)
+        return f"Exited ({row.exit_code}) {ago} ago"
+    return {"created": "Created", "dead": "Dead", "removing": "Removal In Progress"}[row.state]
+
+
+def describe_ports(ports: Iterable[PortMapping]) -> str:
+    """docker's PORTS: `0.0.0.0:8080->80/tcp, 443/tcp`, neighbours drawn together."""
+    runs: list[list[PortMapping]] = []
+    for port in sorted(ports, key=lambda p: (p.host_ip, p.container_port, p.host_port, p.protocol)):
+        before = next((run[-1] for run in reversed(runs) if _follows(run[-1], port)), None)
+        if before is None:
+            runs.append([port])
+        elif before != port:
+            next(run for run in runs if run[-1] is before).append(port)
+    return ", ".join(_describe_run(run[0], run[-1]) for run in runs)
+
+
+def _follows(before: PortMapping, port: PortMapping) -> bool:
+    step = port.container_port - before.container_port
+    host = port.host_port - before.host_port
+    same = (before.host_ip, before.protocol) == (port.host_ip, port.protocol)
+    published = bool(before.host_port) == bool(port.host_port)
+    return same and published and step in (0, 1) and host == (step if port.host_port else 0)
+
+
+def _describe_run(first: PortMapping, last: PortMapping) -> str:
+    inner = _range(first.container_port, last.container_port)
+    if not first.host_port:
+        return f"{inner}/{first.protocol}"
+    return f"{host_of(first, last.host_port)}->{inner}/{first.protocol}"
+
+
+def host_of(port: PortMapping, last_port: int = 0) -> str:
+    """`0.0.0.0:8080`, `[::1]:8080`."""
+    address = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip or _ANY
+    return f"{address}:{_range(port.host_port, last_port or port.host_port)}"
+
+
+def _range(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _listing(*, full: bool) -> Listing[ContainerSummary]:
+    now_ns = time.time_ns()
+
+    def command(row: ContainerSummary) -> str:
+        text = " ".join(row.command)
+        return quoted(text if full else ellipsis(text, _COMMAND_WIDTH))
+
+    def mounts(row: ContainerSummary) -> str:
+        names = [mount.name or mount.source for mount in row.mounts]
+        return ",".join(names if full else [ellipsis(name, _MOUNT_WIDTH) for name in names])
+
+    def ago(row: ContainerSummary) -> str:
+        return f"{units.human_duration((now_ns - row.created_ns) / 1e9)} ago"
+
+    return Listing(
+        {
+            "ID": ("CONTAINER ID", lambda row: row.id if full else row.id[:SHORT_ID]),
+            "Image": ("IMAGE", lambda row: row.image or "<no image>"),
+            "Command": ("COMMAND", command),
+            "CreatedAt": ("CREATED AT", lambda row: units.local_time(row.created_ns)),
+            "RunningFor": ("CREATED", ago),
+            "Status": ("STATUS", lambda row: describe_status(row, now_ns)),
+            "State": ("STATE", lambda row: row.state),
+            "Ports": ("PORTS", lambda row: describe_ports(row.ports)),
+            "Names": ("NAMES", lambda row: row.name),
+            "Labels": ("LABELS", lambda row: ",".join(f"{k}={v}" for k, v in row.labels)),
+            "Mounts": ("MOUNTS", mounts),
+            "LocalVolumes": (
+                "LOCAL VOLUMES",
+                lambda row: str(sum(mount.type == "volume" for mount in row.mounts)),
+            ),
+            "Networks": ("NETWORKS", lambda row: ",".join(row.networks)),
+        },
+        ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"),
+        quiet="ID",
+    )
+
+
+def _ps(call: Call) -> int:
+    last = 1 if call.on("latest") else call.value("last", -1)
+    everything = call.on("all") or last >= 0
+    rows: Sequence[ContainerSummary]
+    rows = call.engine.containers.list(all=everything, filters=call.many("filter"))
+    if last > 0:
+        rows = rows[:last]
+    print_rows(
+        call.output,
+        _listing(full=call.on("no-trunc")),
+        rows,
+        style=call.one("format"),
+        quiet=call.on("quiet"),
+    )
+    return 0
+
+
+FORMAT_TEXT = (
+    "Format output using a custom template:\n"
+    "'table':            Print output in table format with column headers (default)\n"
+    "'table TEMPLATE':   Print output in table format using the given Go template\n"
+    "'json':             Print in JSON format\n"
+    "'TEMPLATE':         Print output using the given Go template."
+)
+FORMAT = Flag("format", FORMAT_TEXT, kind="string")
+FILTER = Flag(
+    "filter", "Filter output based on conditions provided", short="f", kind="filter", read=pair
+)
+
+PS = Command(
+    "ps",
+    "[OPTIONS]",
+    "List containers",
+    _ps,
+    (
+        Flag("all", "Show all containers (default shows just running)", short="a"),
+        FILTER,
+        FORMAT,
+        Flag(
+            "last", "Show n last created containers (includes all states)", short="n", kind="int",
+            default="-1", read=integer,
+        ),
+        Flag("latest", "Show the latest created container (includes all states)", short="l"),
+        Flag("no-trunc", "Don't truncate output"),
+        Flag("quiet", "Only display container IDs", short="q"),
+    ),
+    refused="--size -s",
+    most=0,
+    aliases="pydock container ls, pydock container list, pydock container ps, pydock ps",
+)  # fmt: skip
+
+
+def _port(call: Call) -> int:
+    ref, *wanted = call.words
+    ports = call.engine.containers.ports(ref)
+    if not wanted:
+        for port in ports:
+            call.output.line(f"{port.container_port}/{port.protocol} -> {host_of(port)}")
+        return 0
+    number, _, protocol = wanted[0].partition("/")
+    if not number.isdecimal():
+        raise InvalidInput(f"invalid port {wanted[0]!r}", "a number, then perhaps /tcp or /udp")
+    protocol = protocol.lower() or "tcp"
+    found = [
+        port for port in ports if (str(port.container_port), port.protocol) == (number, protocol)
+    ]
+    if not found:
+        raise NotFound(
+            f"no public port '{number}/{protocol}' published for {ref}", f"pydock port {ref}"
+        )
+    for port in found:
+        call.output.line(host_of(port))
+    return 0
+
+
+PORT = Command(
+    "port",
+    "CONTAINER [PRIVATE_PORT[/PROTO]]",
+    "List port mappings or a specific mapping for the container",
+    _port,
+    least=1,
+    most=2,
+    aliases="pydock container port, pydock port",
+)
+
+
+def _top(call: Call) -> int:
+    ref, *options = call.words
+    if options:
+        raise Unsupported("top: options of ps are not supported by pydock yet", f"pydock top {ref}")
+    rows = [["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]]
+    rows += [
+        [
+            each.uid, str(each.pid), str(each.ppid), str(int(each.cpu_percent)), each.start_time,
+            each.tty, each.cpu_time, each.command,
+        ]
+        for each in call.engine.containers.top(ref)
+    ]  # fmt: skip
+    print_table(call.output, rows, minimum=20)
+    return 0
+
+
+TOP = Command(
+    "top",
+    "CONTAINER [ps OPTIONS]",
+    "Display the running processes of a container",
+    _top,
+    least=1,
+    ordered=True,
+    aliases="pydock container top, pydock top",
+)

@@ -1,0 +1,288 @@
+"""`images`, `pull`, `load`, `tag`, `rmi`."""
+
+from __future__ import annotations
+
+import time
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from engine import units
+from engine.cli.containers import FILTER, FORMAT, SHORT_ID
+from engine.cli.output import Listing, print_rows
+from engine.cli.parser import Command, Flag
+from engine.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from engine.cli.call import Call
+    from engine.model.image import ImageSummary
+
+_NONE = "<none>"
+
+
+class ImageRow(NamedTuple):
+    """A line of `images`: an image under one of its names."""
+
+    image: ImageSummary
+    repository: str
+    tag: str
+    digest: str
+
+
+def _rows_of(image: ImageSummary, wanted: str) -> list[ImageRow]:
+    """Its lines: those whose name is `wanted`, when something is."""
+    rows = []
+    for name in image.references:
+        repository, at, digest = name.partition("@")
+        tag = _NONE
+        if not at:
+            repository, _, tag = name.rpartition(":")
+        if _is_wanted(name, repository, wanted):
+            rows.append(ImageRow(image, repository, tag, digest or image.digest))
+    if not image.references and not wanted:
+        rows.append(ImageRow(image, _NONE, _NONE, image.digest))
+    return rows
+
+
+def _is_wanted(name: str, repository: str, wanted: str) -> bool:
+    if not wanted:
+        return True
+    from fnmatch import fnmatchcase  # brings re: only when asked for
+
+    return fnmatchcase(name, wanted) or fnmatchcase(repository, wanted)
+
+
+def _listing(*, full: bool, digests: bool) -> Listing[ImageRow]:
+    now_ns = time.time_ns()
+
+    def identity(row: ImageRow) -> str:
+        return row.image.id if full else row.image.id.partition(":")[2][:SHORT_ID]
+
+    def ago(row: ImageRow) -> str:
+        if not row.image.created_ns:
+            return "N/A"
+        return f"{units.human_duration((now_ns - row.image.created_ns) / 1e9)} ago"
+
+    def size(size_bytes: int) -> str:
+        return units.human_size(size_bytes, 3)
+
+    columns = ("Repository", "Tag", *(("Digest",) if digests else ()), "ID", "CreatedSince", "Size")
+    return Listing(
+        {
+            "ID": ("IMAGE ID", identity),
+            "Repository": ("REPOSITORY", lambda row: row.repository),
+            "Tag": ("TAG", lambda row: row.tag),
+            "Digest": ("DIGEST", lambda row: row.digest or _NONE),
+            "CreatedSince": ("CREATED", ago),
+            "CreatedAt": ("CREATED AT", lambda row: units.local_time(row.image.created_ns)),
+            "Size": ("SIZE", lambda row: size(row.image.size_bytes)),
+            "Containers": ("CONTAINERS", lambda row: str(len(row.image.used_by))),
+            "SharedSize": (
+                "SHARED SIZE",
+                lambda row: size(row.image.size_bytes - row.image.unique_bytes),
+            ),
+            "UniqueSize": ("UNIQUE SIZE", lambda row: size(row.image.unique_bytes)),
+        },
+        columns,
+        quiet="ID",
+    )
+
+
+def _images(call: Call) -> int:
+    wanted = call.words[0] if call.words else ""
+    filters = call.many("filter") + ([("reference", wanted)] if wanted else [])
+    names = [value for name, value in filters if name == "reference"]
+    images = call.engine.images.list(all=call.on("all"), filters=filters)
+    if call.on("quiet") and not call.one("format"):
+        rows = [ImageRow(image, "", "", "") for image in images]  # once, whatever its names
+    else:
+        rows = [
+            row
+            for image in images
+            for row in _rows_of(image, "")
+            if not names or any(row in _rows_of(image, name) for name in names)
+        ]
+    print_rows(
+        call.output,
+        _listing(full=call.on("no-trunc"), digests=call.on("digests")),
+        rows,
+        style=call.one("format"),
+        quiet=call.on("quiet"),
+    )
+    return 0
+
+
+IMAGES = Command(
+    "images",
+    "[OPTIONS] [REPOSITORY[:TAG]]",
+    "List images",
+    _images,
+    (
+        Flag("all", "Show all images (default hides intermediate images)", short="a"),
+        Flag("digests", "Show digests"),
+        FILTER,
+        FORMAT,
+        Flag("no-trunc", "Don't truncate output"),
+        Flag("quiet", "Only show image IDs", short="q"),
+    ),
+    refused="--tree",
+    most=1,
+    aliases="pydock image ls, pydock image list, pydock images",
+)
+
+
+def pull(call: Call, ref: str, platform: str | None, *, quiet: bool, to_error: bool) -> None:
+    """The image is here; progress is shown on the way, in docker's words."""
+    from engine.cli.progress import Display, cancelled_by_signals
+    from engine.oci.reference import parse_reference
+
+    reference = parse_reference(ref)
+
+    def say(text: str) -> None:
+        if quiet:
+            return
+        if to_error:
+            call.output.warn(text)
+        else:
+            call.output.line(text)
+            call.output.flush()
+
+    try:
+        before = call.engine.images.inspect(reference.familiar).summary.id
+    except NotFound:
+        before = ""
+    if reference.tag == "latest" and not ref.endswith(":latest") and not to_error:
+        say("Using default tag: latest")
+    say(f"{reference.tag or reference.digest}: Pulling from {_shown_path(ref)}")
+    display = Display(call.output, to_error=to_error)
+    with cancelled_by_signals() as cancel:
+        image = call.engine.images.pull(
+            ref, platform=platform, progress=None if quiet else display.put, cancel=cancel
+        )
+    say(f"Digest: {image.digest}")
+    news = "Image is up to date" if image.id == before else "Downloaded newer image"
+    say(f"Status: {news} for {reference.familiar}")
+
+
+def _shown_path(ref: str) -> str:
+    from engine.oci.reference import DOCKER_HUB, parse_reference
+
+    reference = parse_reference(ref)
+    return reference.path if reference.domain == DOCKER_HUB else reference.familiar_name
+
+
+def _pull(call: Call) -> int:
+    from engine.oci.reference import parse_reference
+
+    ref, quiet = call.words[0], call.on("quiet")
+    pull(call, ref, call.one("platform") or None, quiet=quiet, to_error=False)
+    call.output.line(parse_reference(ref).full)
+    return 0
+
+
+PULL = Command(
+    "pull",
+    "[OPTIONS] NAME[:TAG|@DIGEST]",
+    "Download an image from a registry",
+    _pull,
+    (
+        Flag("platform", "Set platform if server is multi-platform capable", kind="string"),
+        Flag("quiet", "Suppress verbose output", short="q"),
+    ),
+    refused="-a --all-tags --disable-content-trust",
+    least=1,
+    most=1,
+    aliases="pydock image pull, pydock pull",
+)
+
+
+def _load(call: Call) -> int:
+    import sys
+
+    path = call.one("input")
+    if path:
+        try:
+            with open(path, "rb") as file:
+                return _load_from(call, file)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise InvalidInput(f"open {path}: {reason}", "name a tar archive") from error
+    if sys.stdin.isatty():
+        raise InvalidInput("requested load from stdin, but stdin is empty", "pydock load -i FILE")
+    return _load_from(call, sys.stdin.buffer)
+
+
+def _load_from(call: Call, archive: IO[bytes]) -> int:
+    from engine.cli.progress import Display, cancelled_by_signals
+
+    # In a pipe docker says nothing of layers; on a terminal, how far it is.
+    shown = call.output.is_terminal and not call.on("quiet")
+    display = Display(call.output) if shown else None
+    with cancelled_by_signals() as cancel:
+        names = call.engine.images.load(
+            archive, progress=display.put if display else None, cancel=cancel
+        )
+    for name in names:
+        kind = "image ID" if name.startswith("sha256:") else "image"
+        call.output.line(f"Loaded {kind}: {name}")
+    return 0
+
+
+LOAD = Command(
+    "load",
+    "[OPTIONS]",
+    "Load an image from a tar archive or STDIN",
+    _load,
+    (
+        Flag("input", "Read from tar archive file, instead of STDIN", short="i", kind="string"),
+        Flag("quiet", "Suppress the load output", short="q"),
+    ),
+    refused="--platform",
+    most=0,
+    aliases="pydock image load, pydock load",
+)
+
+
+def _tag(call: Call) -> int:
+    call.engine.images.tag(call.words[0], call.words[1])
+    return 0
+
+
+TAG = Command(
+    "tag",
+    "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+    "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
+    _tag,
+    least=2,
+    most=2,
+    aliases="pydock image tag, pydock tag",
+)
+
+
+def _rmi(call: Call) -> int:
+    force = call.on("force")
+
+    def remove(ref: str) -> None:
+        try:
+            removed = call.engine.images.remove(ref, force=force)
+        except NotFound as error:
+            if not force:
+                raise
+            call.output.error(error)  # said, and no failure: as docker has it
+            return
+        for name in removed.untagged:
+            call.output.line(f"Untagged: {name}")
+        for name in removed.deleted:
+            call.output.line(f"Deleted: {name}")
+
+    return call.each(call.words, remove, say=False)
+
+
+RMI = Command(
+    "rmi",
+    "[OPTIONS] IMAGE [IMAGE...]",
+    "Remove one or more images",
+    _rmi,
+    (Flag("force", "Force removal of the image", short="f"),),
+    refused="--no-prune --platform",
+    least=1,
+    aliases="pydock image rm, pydock image remove, pydock rmi",
+)

@@ -1,0 +1,288 @@
+"""`pydock`: docker's verbs over this host's own engine.
+
+A command's file is imported when its verb is typed: what `pydock ps` does not need, it does not
+load. tests/engine/cli/test_main.py holds the list.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from engine.cli import parser
+from engine.cli.output import Output
+from engine.cli.parser import Command, Flag
+from engine.errors import EngineError, InvalidInput, Unsupported
+
+if TYPE_CHECKING:
+    from engine.cli.call import Connect
+    from engine.engine import Engine
+
+# Where each verb is: file and name.
+COMMON = {
+    "run": "run:RUN",
+    "exec": "attached:EXEC",
+    "ps": "containers:PS",
+    "pull": "images:PULL",
+    "images": "images:IMAGES",
+    "version": "system:VERSION",
+    "info": "system:INFO",
+}
+OTHERS = {
+    "attach": "attached:ATTACH",
+    "create": "run:CREATE",
+    "events": "events:EVENTS",
+    "inspect": "inspect:INSPECT",
+    "kill": "lifecycle:KILL",
+    "load": "images:LOAD",
+    "logs": "logs:LOGS",
+    "pause": "lifecycle:PAUSE",
+    "port": "containers:PORT",
+    "rename": "lifecycle:RENAME",
+    "restart": "lifecycle:RESTART",
+    "rm": "lifecycle:RM",
+    "rmi": "images:RMI",
+    "start": "attached:START",
+    "stats": "stats:STATS",
+    "stop": "lifecycle:STOP",
+    "tag": "images:TAG",
+    "top": "containers:TOP",
+    "unpause": "lifecycle:UNPAUSE",
+    "wait": "lifecycle:WAIT",
+}
+GROUPS = {
+    "container": (
+        "Manage containers",
+        {
+            "attach": "attached:ATTACH",
+            "create": "run:CREATE",
+            "exec": "attached:EXEC",
+            "inspect": "inspect:CONTAINER_INSPECT",
+            "kill": "lifecycle:KILL",
+            "logs": "logs:LOGS",
+            "ls": "containers:PS",
+            "pause": "lifecycle:PAUSE",
+            "port": "containers:PORT",
+            "rename": "lifecycle:RENAME",
+            "restart": "lifecycle:RESTART",
+            "rm": "lifecycle:RM",
+            "run": "run:RUN",
+            "start": "attached:START",
+            "stats": "stats:STATS",
+            "stop": "lifecycle:STOP",
+            "top": "containers:TOP",
+            "unpause": "lifecycle:UNPAUSE",
+            "wait": "lifecycle:WAIT",
+        },
+    ),
+    "demo": ("Manage the demo", {"down": "system:DEMO_DOWN", "up": "system:DEMO_UP"}),
+    "image": (
+        "Manage images",
+        {
+            "inspect": "inspect:IMAGE_INSPECT",
+            "load": "images:LOAD",
+            "ls": "images:IMAGES",
+            "pull": "images:PULL",
+            "rm": "images:RMI",
+            "tag": "images:TAG",
+        },
+    ),
+    "network": (
+        "Manage networks",
+        {
+            "create": "networks:CREATE",
+            "inspect": "inspect:NETWORK_INSPECT",
+            "ls": "networks:LS",
+            "rm": "networks:RM",
+        },
+    ),
+    "system": (
+        "Manage the engine",
+        {"events": "events:EVENTS", "fsck": "system:FSCK", "info": "system:INFO"},
+    ),
+    "volume": (
+        "Manage volumes",
+        {
+            "create": "volumes:CREATE",
+            "inspect": "inspect:VOLUME_INSPECT",
+            "ls": "volumes:LS",
+            "rm": "volumes:RM",
+        },
+    ),
+}
+# docker's other names for the same.
+_ALIASES = {
+    "container": {"list": "ls", "ps": "ls", "remove": "rm"},
+    "image": {"list": "ls", "remove": "rm"},
+    "network": {"list": "ls", "remove": "rm"},
+    "volume": {"list": "ls", "remove": "rm"},
+}
+# The exit command's way in: not for people.
+_HIDDEN = {"container": {"cleanup": "lifecycle:CLEANUP"}}
+_NOT_YET = (
+    "build builder buildx checkpoint commit compose config context cp diff export history import "
+    "login logout manifest node plugin push save search secret service stack swarm trust update "
+    "connect disconnect prune df"
+)  # fmt: skip
+GLOBALS = (
+    Flag("root", "Where images and containers are kept", kind="string"),
+    Flag("run-root", "Where run-time state is kept", kind="string"),
+    Flag("version", "Print version information and quit", short="v"),
+)
+_REFUSED = (
+    "--config -c --context -D --debug -H --host -l --log-level --tls --tlscacert --tlscert "
+    "--tlskey --tlsverify"
+)
+BROKEN_PIPE_EXIT = 141  # what a shell shows for SIGPIPE
+INTERRUPT_EXIT = 130
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    connect: Connect | None = None,
+    output: Output | None = None,
+) -> int:
+    """The exit code of one command line; docker's. Tests give an engine and an output."""
+    words = sys.argv[1:] if argv is None else argv
+    output = output or _standard_output()
+    try:
+        code = _run(words, connect, output)
+        output.flush()
+    except EngineError as error:
+        return _say(output, error)
+    except BrokenPipeError:
+        return _hang_up()
+    except KeyboardInterrupt:
+        return INTERRUPT_EXIT
+    except Exception as error:
+        if os.environ.get("PYDOCK_TRACEBACK") == "1":
+            raise
+        output.warn(f"pydock: {type(error).__name__}: {error}: this is a bug")
+        output.warn("hint: PYDOCK_TRACEBACK=1 shows where")
+        return 1
+    return code
+
+
+def _say(output: Output, error: EngineError) -> int:
+    try:
+        output.error(error)
+    except BrokenPipeError:
+        return _hang_up()
+    return error.exit_code
+
+
+def _hang_up() -> int:
+    """Nobody reads any more: what is left in buffers must not be tried again at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            os.dup2(nowhere, stream.fileno())
+        except (AttributeError, OSError, ValueError):  # it is not a file
+            continue
+    os.close(nowhere)
+    return BROKEN_PIPE_EXIT
+
+
+def _standard_output() -> Output:
+    terminal = sys.stdout.isatty()
+    columns = os.get_terminal_size(sys.stdout.fileno()).columns if terminal else 80
+    return Output(sys.stdout.buffer, sys.stderr.buffer, terminal=terminal, columns=columns or 80)
+
+
+def _run(words: Sequence[str], connect: Connect | None, output: Output) -> int:
+    taken = parser.take_flags(GLOBALS, words, "", _REFUSED, ordered=True)
+    if taken.on("version"):
+        output.line(f"pydock version {version()}")
+        return 0
+    if taken.on("help") or not taken.words or list(taken.words) == ["help"]:
+        output.text(_help())
+        return 0
+    asked = list(taken.words)
+    if asked[0] == "help":
+        asked = [*asked[1:], "--help"]
+    if asked[0] in GROUPS and (len(asked) == 1 or asked[1] in ("--help", "-h")):
+        output.text(_group_help(asked[0]))
+        return 0
+    command, rest = _find(asked)
+    arguments = parser.parse(command, rest)
+    if arguments.on("help"):
+        output.text(parser.usage(command))
+        return 0
+    from engine.cli.call import Call
+
+    root, run_root = taken.one("root") or None, taken.one("run-root") or None
+    call = Call(arguments, output, connect or _connector(root, run_root), roots=(root, run_root))
+    try:
+        return command.run(call)
+    finally:
+        call.close()
+
+
+def _connector(root: str | None, run_root: str | None) -> Connect:
+    def open_engine(demo: bool) -> Engine:
+        from engine.connect import connect  # brings the whole engine: not for --help
+
+        return connect(root, run_root, demo=demo)
+
+    return open_engine
+
+
+def _find(words: list[str]) -> tuple[Command, list[str]]:
+    """The command that the first words name, and what is behind them."""
+    name = words[0]
+    if name in GROUPS:
+        group = GROUPS[name][1] | _HIDDEN.get(name, {})
+        verb = _ALIASES.get(name, {}).get(words[1], words[1])
+        if verb in group:
+            return load(group[verb]), words[2:]
+        name = f"{name} {words[1]}"
+    elif name in COMMON or name in OTHERS:
+        return load(COMMON.get(name) or OTHERS[name]), words[1:]
+    if name.rpartition(" ")[2] in _NOT_YET.split():
+        raise Unsupported(
+            f"command {name}: not supported by pydock yet", "'pydock --help' lists what there is"
+        )
+    raise InvalidInput(f"unknown command: pydock {name}", parser.see(name.rpartition(" ")[0]))
+
+
+def load(where: str) -> Command:
+    """The command at `file:NAME`."""
+    module, _, name = where.partition(":")
+    command: Command = getattr(import_module(f"engine.cli.{module}"), name)
+    return command
+
+
+def version() -> str:
+    """Of the installed distribution."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("pydock-tui")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _help() -> str:
+    def section(title: str, entries: Sequence[tuple[str, str]]) -> list[str]:
+        return ["", f"{title}:", *(f"  {name:<11} {text}" for name, text in entries)]
+
+    lines = ["Usage:  pydock [OPTIONS] COMMAND", "", "Containers without a daemon"]
+    lines += section("Common Commands", [(name, load(at).text) for name, at in COMMON.items()])
+    lines += section("Management Commands", [(name, text) for name, (text, _) in GROUPS.items()])
+    lines += section("Commands", [(name, load(at).text) for name, at in OTHERS.items()])
+    lines += ["", "Global Options:", *parser.options(GLOBALS)]
+    lines += ["", "Run 'pydock COMMAND --help' for more information on a command."]
+    return "\n".join(lines)
+
+
+def _group_help(name: str) -> str:
+    text, group = GROUPS[name]
+    lines = [f"Usage:  pydock {name} COMMAND", "", text, "", "Commands:"]
+    lines += [f"  {verb:<11} {load(at).text}" for verb, at in group.items()]
+    lines += ["", f"Run 'pydock {name} COMMAND --help' for more information on a command."]
+    return "\n".join(lines)

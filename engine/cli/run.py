@@ -1,0 +1,200 @@
+"""`run` and `create`: from a command line to a container."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from engine import units
+from engine.cli import specs
+from engine.cli.attached import PROCESS_FLAGS, check_terminal, relay, terminal_size
+from engine.cli.parser import Command, Flag, integer, label
+from engine.errors import Cancelled, EngineError, InvalidInput, NotFound, Unsupported
+from engine.model.container import CreateOptions
+
+if TYPE_CHECKING:
+    from engine.cli.call import Call
+
+ENGINE_EXIT = 125  # what docker's run ends with when the container never ran
+_PULL = ("always", "missing", "never")
+
+FLAGS = (
+    *PROCESS_FLAGS,
+    Flag("cpus", "Number of CPUs", kind="decimal", read=units.parse_cpus),
+    Flag("entrypoint", "Overwrite the default ENTRYPOINT of the image", kind="string"),
+    Flag("hostname", "Container host name", short="h", kind="string"),
+    Flag("label", "Set meta data on a container", short="l", kind="list", read=label),
+    Flag("memory", "Memory limit", short="m", kind="bytes", read=units.parse_size),
+    Flag("name", "Assign a name to the container", kind="string"),
+    Flag("network", "Connect a container to a network", kind="list"),
+    Flag("net", "The older name of --network", kind="list", hidden=True),
+    Flag(
+        "pids-limit", "Tune container pids limit (set -1 for unlimited)", kind="int", read=integer
+    ),
+    Flag("platform", "Set platform if server is multi-platform capable", kind="string"),
+    Flag("publish", "Publish a container's port(s) to the host", short="p", kind="list"),
+    Flag(
+        "pull", 'Pull image before running ("always", "missing", "never")', kind="string",
+        default='"missing"',
+    ),
+    Flag("quiet", "Suppress the pull output", short="q"),
+    Flag(
+        "rm",
+        "Automatically remove the container and its associated anonymous volumes when it exits",
+    ),
+    Flag("volume", "Bind mount a volume", short="v", kind="list"),
+)  # fmt: skip
+REFUSED = (
+    "--add-host --annotation -a --attach --blkio-weight --blkio-weight-device --cap-add --cap-drop "
+    "--cgroup-parent --cgroupns --cidfile --cpu-count --cpu-percent --cpu-period --cpu-quota "
+    "--cpu-rt-period --cpu-rt-runtime -c --cpu-shares --cpuset-cpus --cpuset-mems --detach-keys "
+    "--device --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps "
+    "--device-write-iops --disable-content-trust --dns --dns-option --dns-opt --dns-search "
+    "--domainname --expose --gpus --group-add --health-cmd --health-interval --health-retries "
+    "--health-start-interval --health-start-period --health-timeout --init --io-maxbandwidth "
+    "--io-maxiops --ip --ip6 --ipc --isolation --kernel-memory --label-file --link --link-local-ip "
+    "--log-driver --log-opt --mac-address --memory-reservation --memory-swap --memory-swappiness "
+    "--mount --network-alias --net-alias --no-healthcheck --oom-kill-disable --oom-score-adj --pid "
+    "--privileged -P --publish-all --read-only --restart --runtime --security-opt --shm-size "
+    "--sig-proxy --stop-signal --stop-timeout --storage-opt --sysctl --tmpfs --ulimit "
+    "--use-api-socket --userns --uts --volume-driver --volumes-from"
+)
+
+
+def options_of(call: Call) -> CreateOptions:
+    """What the command line asks for. Raises InvalidInput, Unsupported."""
+    image, *command = call.words
+    return CreateOptions(
+        image=image,
+        name=call.one("name") or None,
+        command=tuple(command),
+        entrypoint=(call.one("entrypoint"),) if call.value("entrypoint") is not None else None,
+        env=specs.environment(call.many("env"), call.many("env-file")),
+        working_directory=call.one("workdir") or None,
+        user=call.one("user") or None,
+        hostname=call.one("hostname") or None,
+        labels=tuple(dict(call.many("label")).items()),
+        memory_bytes=call.value("memory", 0),
+        nano_cpus=call.value("cpus", 0),
+        pids_limit=max(call.value("pids-limit", 0), 0),
+        network=_network(call),
+        mounts=tuple(specs.parse_volume(text) for text in call.many("volume")),
+        ports=tuple(port for text in call.many("publish") for port in specs.parse_port(text)),
+        auto_remove=call.on("rm"),
+        interactive=call.on("interactive"),
+        tty=call.on("tty"),
+        platform=call.one("platform") or None,
+    )
+
+
+def _network(call: Call) -> str:
+    networks = [*call.many("network"), *call.many("net")]
+    if len(networks) > 1:
+        raise Unsupported("several networks: not supported by pydock yet", "name one --network")
+    network = networks[0] if networks else "bridge"
+    if network.startswith(("container:", "name=")) or "," in network:
+        raise Unsupported(
+            f"network {network}: not supported by pydock yet", "bridge, none, host, or a name"
+        )
+    return "bridge" if network in ("default", "") else str(network)
+
+
+def create(call: Call) -> str:
+    """The id of the container that the command line describes; its image is pulled if need be."""
+    policy = call.one("pull", "missing")
+    if policy not in _PULL:
+        raise InvalidInput(
+            f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"',
+            "missing is the default",
+        )
+    options = options_of(call)
+    containers, images = call.engine.containers, call.engine.images
+    if policy == "always":
+        _pull(call, options)
+    try:
+        return containers.create(options)
+    except NotFound:
+        try:
+            images.inspect(options.image)
+        except NotFound:
+            if policy != "missing":
+                raise
+        else:
+            raise  # the image is here: something else was not found
+    if not call.on("quiet"):
+        from engine.oci.reference import parse_reference
+
+        name = parse_reference(options.image).familiar
+        call.output.warn(f"Unable to find image '{name}' locally")
+    _pull(call, options)
+    return containers.create(options)
+
+
+def _pull(call: Call, options: CreateOptions) -> None:
+    from engine.cli.images import pull  # what shows progress: only when there is some
+
+    pull(call, options.image, options.platform, quiet=call.on("quiet"), to_error=True)
+
+
+def _create(call: Call) -> int:
+    call.output.line(_as_engine_failure(lambda: create(call)))
+    return 0
+
+
+def _as_engine_failure(act: Callable[[], str]) -> str:
+    """Whatever goes wrong before the container runs is exit 125, if it has no better code."""
+    try:
+        return act()
+    except Cancelled:
+        raise
+    except EngineError as error:
+        if error.exit_code == EngineError.exit_code:
+            error.exit_code = ENGINE_EXIT
+        raise
+
+
+def _run(call: Call) -> int:
+    tty, detach = call.on("tty"), call.on("detach")
+    stdin = call.on("interactive") and not detach
+    check_terminal(tty=tty, stdin=stdin)
+    container_id = _as_engine_failure(lambda: create(call))
+    containers = call.engine.containers
+    size = terminal_size() if tty else None
+    try:
+        if detach:
+            containers.start(container_id, size=size)
+            call.output.line(container_id)
+            return 0
+        session = containers.start_attached(container_id, stdin=stdin, size=size)
+    except EngineError as error:
+        if call.on("rm"):
+            containers.remove(container_id, force=True, volumes=True)
+        if error.exit_code == EngineError.exit_code:
+            error.exit_code = ENGINE_EXIT
+        raise
+    return relay(call, session, stdin=stdin)
+
+
+RUN = Command(
+    "run",
+    "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    "Create and run a new container from an image",
+    _run,
+    (Flag("detach", "Run container in background and print container ID", short="d"), *FLAGS),
+    refused=REFUSED,
+    least=1,
+    ordered=True,
+    aliases="pydock container run, pydock run",
+)
+
+CREATE = Command(
+    "create",
+    "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    "Create a new container",
+    _create,
+    FLAGS,
+    refused=REFUSED,
+    least=1,
+    ordered=True,
+    aliases="pydock container create, pydock create",
+)

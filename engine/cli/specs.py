@@ -1,0 +1,207 @@
+"""The small languages of `run`'s options: ports, volumes, environment files. Docker's rules and
+words: https://github.com/docker/go-connections/tree/main/nat, docker/cli's `opts`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+
+from engine.errors import InvalidInput, Unsupported
+from engine.model.container import MountRequest, PortMapping
+
+_PORT_HINT = "write [ADDRESS:][HOST_PORT:]PORT[/tcp|udp], for example 8080:80"
+_VOLUME_HINT = "write [NAME|HOST_PATH:]PATH[:ro], for example data:/data"
+_MODES = ("rw", "ro")
+_DOCKER_MODES = (
+    "z", "Z", "nocopy", "shared", "rshared", "slave", "rslave", "private", "rprivate", "consistent",
+    "cached", "delegated",
+)  # fmt: skip
+_NAME_FIRST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_NAME = _NAME_FIRST | frozenset("_.-")
+_BLANKS = " \t"
+
+
+# -- ports
+
+
+def parse_port(text: str) -> list[PortMapping]:
+    """`8080:80`, `127.0.0.1:8080:80/udp`, `80`, `8000-8002:80-82`, `[::1]:80:80`: one mapping for
+    each port. Raises InvalidInput, Unsupported."""
+    parts = text.split(":")
+    container = parts[-1]
+    host = parts[-2] if len(parts) > 1 else ""
+    address = _address(":".join(parts[:-2]))
+    port, _, protocol = container.partition("/")
+    if not port:
+        raise InvalidInput(f"no port specified: {text}<empty>", _PORT_HINT)
+    first, last = _port_range(port, "containerPort")
+    protocol = protocol.lower() or "tcp"
+    if protocol == "sctp":
+        raise Unsupported("protocol sctp: not supported by pydock yet", "tcp or udp")
+    if protocol not in ("tcp", "udp"):
+        raise InvalidInput(f"invalid proto: {protocol}", "tcp or udp")
+    host_first, host_last = _port_range(host, "hostPort") if host else (0, 0)
+    if host and last - first != host_last - host_first:
+        if first == last:
+            raise Unsupported(
+                f"host ports {host} for one port: not supported by pydock yet",
+                "name one host port, or none for any free one",
+            )
+        raise InvalidInput(
+            f"invalid ranges specified for container and host Ports: {port} and {host}", _PORT_HINT
+        )
+    return [
+        PortMapping(number, protocol, address, host_first + number - first if host else 0)
+        for number in range(first, last + 1)
+    ]
+
+
+def _address(text: str) -> str:
+    if not text:
+        return ""
+    bare = text
+    if text.startswith("["):
+        if not text.endswith("]"):
+            raise InvalidInput(
+                f"invalid IP address {text}: address {text}:: missing ']' in address", _PORT_HINT
+            )
+        bare = text[1:-1]
+    from _socket import AF_INET, AF_INET6, inet_pton  # small, and only where one is given
+
+    try:
+        inet_pton(AF_INET6 if ":" in bare else AF_INET, bare)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"invalid IP address: {bare}", _PORT_HINT) from error
+    return bare
+
+
+def _port_range(text: str, name: str) -> tuple[int, int]:
+    first, dash, last = text.partition("-")
+    numbers = (first, last) if dash else (first, first)
+    if not all(each.isascii() and each.isdecimal() and len(each) <= 5 for each in numbers):
+        raise InvalidInput(f"invalid {name}: {text}", _PORT_HINT)
+    low, high = int(numbers[0]), int(numbers[1])
+    if high > 65535 or high < low or (name == "containerPort" and not low):
+        raise InvalidInput(f"invalid {name}: {text}", _PORT_HINT)
+    return low, high
+
+
+# -- volumes
+
+
+def parse_volume(text: str) -> MountRequest:
+    """`/data`, `name:/data`, `/host:/data:ro`, `./here:/data`. Raises InvalidInput, Unsupported."""
+    if not text:
+        raise InvalidInput("invalid empty volume spec", _VOLUME_HINT)
+    parts = text.split(":")
+    if len(parts) > 3:
+        raise InvalidInput(f"invalid spec: {text}: too many colons", _VOLUME_HINT)
+    if "" in parts:
+        raise InvalidInput(f"invalid spec: {text}: empty section between colons", _VOLUME_HINT)
+    read_only = _read_only(parts.pop()) if len(parts) == 3 else False
+    *sources, target = parts
+    if not target.startswith("/"):
+        raise InvalidInput(
+            f"invalid volume specification: '{text}': invalid mount path: '{target}' mount path "
+            "must be absolute",
+            _VOLUME_HINT,
+        )
+    if os.path.normpath(target).strip("/") == "":
+        raise InvalidInput(
+            f"invalid volume specification: '{text}': destination can't be '/'", _VOLUME_HINT
+        )
+    if not sources:
+        return MountRequest("volume", "", target)
+    source = sources[0]
+    if source.startswith((".", "~")) or "/" in source:
+        return MountRequest("bind", _host_path(source), target, read_only)
+    if source[0] not in _NAME_FIRST or len(source) < 2 or set(source) - _NAME:
+        raise InvalidInput(
+            f'"{source}" includes invalid characters for a local volume name, only '
+            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed',
+            "if you intended to pass a host directory, use absolute path",
+        )
+    return MountRequest("volume", source, target, read_only)
+
+
+def _host_path(source: str) -> str:
+    """An absolute path; docker takes `.` and `..` from here, and nothing else relative."""
+    if source.startswith("/"):
+        return os.path.normpath(source)
+    if source in (".", "..") or source.startswith(("./", "../")):
+        return os.path.abspath(source)
+    raise InvalidInput(
+        f'"{source}" includes invalid characters for a local volume name, only '
+        '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed',
+        "if you intended to pass a host directory, use absolute path",
+    )
+
+
+def _read_only(mode: str) -> bool:
+    words = mode.split(",")
+    for word in words:
+        if word in _DOCKER_MODES:
+            raise Unsupported(f"mount mode {word}: not supported by pydock yet", "ro or rw")
+        if word not in _MODES:
+            raise InvalidInput(f"invalid mode: {mode}", "ro or rw")
+    if len(words) > 1:
+        raise InvalidInput(f"invalid mode: {mode}", "ro or rw")
+    return words == ["ro"]
+
+
+# -- environment
+
+
+def environment(entries: Iterable[str], files: Iterable[str]) -> tuple[str, ...]:
+    """`NAME=value` for `--env` and `--env-file`: files first, a bare NAME has this process's value
+    and is left out when it has none. Raises InvalidInput."""
+    values: list[str] = []
+    for path in files:
+        values += _from_file(path)
+    for entry in entries:
+        values += _from_here(entry)
+    return tuple(values)
+
+
+def check_variable(text: str) -> str:
+    """`text` of `--env`. Raises InvalidInput in docker's words."""
+    if not text.partition("=")[0]:
+        raise InvalidInput(f"invalid environment variable: {text}")
+    return text
+
+
+def _from_here(entry: str) -> list[str]:
+    if "=" in entry:
+        return [entry]
+    value = os.environ.get(entry)
+    return [] if value is None else [f"{entry}={value}"]
+
+
+def _from_file(path: str) -> Iterator[str]:
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise InvalidInput(f"open {path}: {reason}", "name a readable file") from error
+    hint = "one NAME=value a line; # begins a comment"
+    for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        try:
+            line = raw.removesuffix(b"\r").decode()
+        except UnicodeDecodeError as error:
+            raise InvalidInput(
+                f"invalid env file ({path}): invalid utf8 bytes at line {number}", hint
+            ) from error
+        line = line.lstrip(_BLANKS)
+        if not line or line.startswith("#"):
+            continue
+        name = line.partition("=")[0]
+        if not name:
+            raise InvalidInput(
+                f"invalid env file ({path}): no variable name on line '{line}'", hint
+            )
+        if any(blank in name for blank in _BLANKS):
+            raise InvalidInput(
+                f"invalid env file ({path}): variable '{name}' contains whitespaces", hint
+            )
+        yield from _from_here(line)
