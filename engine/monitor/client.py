@@ -72,9 +72,14 @@ class MonitorSession:
     def _receive(self) -> tuple[Any, ...]:
         with self._reading:
             packet = b""
-            if not self._over:
-                with contextlib.suppress(ConnectionError):
+            while not self._over:
+                try:
                     packet = self._socket.recv(protocol.PACKET_BYTES)
+                except ConnectionResetError:
+                    # Said once when the monitor left something of ours unread; what it had sent
+                    # before comes after it. unix(7)
+                    continue
+                break
         if packet:
             return protocol.decode(packet)
         self._end()
@@ -111,7 +116,7 @@ class MonitorSession:
         self._send(protocol.RESIZE, rows, columns)
 
     def signal(self, number: int) -> None:
-        self._send(protocol.SIGNAL, number)
+        self._send(protocol.SIGNAL, int(number))  # marshal knows no enum
 
     def detach(self) -> None:
         """Leave; the process lives on and `read` returns the end."""

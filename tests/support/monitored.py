@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.home import Home
+from engine.kernel.cgroup import open_cgroup
 from engine.monitor import client
 from engine.monitor.launch import Launched, LaunchSpec, interpreter, launch
 from engine.runtime.bundle import make_config
@@ -40,8 +41,11 @@ class Host:
         os.makedirs(self.home.run_root)
         (path / "exit_command.py").write_text(EXIT_COMMAND)
 
+        self.containers: list[Monitored] = []
+
     def container(self, name: str = "box") -> "Monitored":
-        return Monitored(self, name)
+        self.containers.append(Monitored(self, name))
+        return self.containers[-1]
 
 
 class Monitored:
@@ -117,20 +121,27 @@ class Monitored:
         found: dict[str, Any] = json.loads(self.folded.read_text().splitlines()[-1])
         return found
 
+    def destroy(self) -> None:
+        """Nothing of it is left, however the test ended."""
+        cgroup = open_cgroup(self.cgroup)
+        cgroup.kill()
+        client.wait_gone(self.run_dir)
+        cgroup.remove()
+
     def state(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(Path(self.run_dir, "state.json").read_text())
         return found
 
     def log(self, stream: str = "stdout") -> bytes:
         """What the stream said, from all files of the log."""
-        found = b""
+        found: list[bytes] = []
         for name in ("log.2", "log.1", "log"):
             path = self.directory / name
             for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else ():
                 _, source, mark, text = line.split(b" ", 3)
                 if source.decode() == stream:
-                    found += text + b"\n" * (mark == b"F")
-        return found
+                    found += [text, b"\n" * (mark == b"F")]
+        return b"".join(found)
 
     def events(self) -> list[str]:
         path = Path(self.home.events_path)
@@ -140,9 +151,9 @@ class Monitored:
 
 def everything(session: client.MonitorSession) -> tuple[bytes, bytes]:
     """What it says to its end, on both streams."""
-    found = {"stdout": b"", "stderr": b""}
+    found: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
     while True:
         stream, data = session.read()
         if not data:
-            return found["stdout"], found["stderr"]
-        found[stream] += data
+            return b"".join(found["stdout"]), b"".join(found["stderr"])
+        found[stream].append(data)
