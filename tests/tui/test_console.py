@@ -204,3 +204,11 @@ def test_theme_changes_while_it_runs() -> None:
         assert terminal.cells()[5][40].bg == "fbfbf9"
         terminal.type(":theme puce\r")
         terminal.until("theme failed: theme 'puce': no such theme")
+
+
+@pytest.mark.parametrize(("look", "framed"), [("night", False), ("ansi", True), ("mono", True)])
+def test_a_sheet_has_a_border_only_where_its_ground_does_not_tell(look: str, framed: bool) -> None:
+    with started(f"look = {look!r}") as terminal:
+        terminal.type("\x04")
+        terminal.until("Remove db-1?")
+        assert ("╰" in terminal.screen()) is framed

@@ -60,7 +60,8 @@ class Sheet(Sketch, Generic[T]):
 
     def draw(self, canvas: Canvas) -> None:
         air, inner = self.air, Canvas(canvas.width - 2 * self.air, canvas.height, self.GROUND)
-        if self.look.values["edge"] != self.look.values["surface"]:
+        edge, surface = self.look.values["edge"], self.look.values["surface"]
+        if edge != surface or edge == "default":  # else the ground alone tells where it is
             inner.box(0, 0, inner.width, inner.height, "edge")
         inner.put(2, 0, f" {self.title} ", self.TITLE_INK, inner.width - 3)
         inner.right(inner.width - 2, 0, f" {self.note} ", "faint")
