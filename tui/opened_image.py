@@ -9,6 +9,10 @@ from engine.model.layer import FileTree, LayerInfo, WasteRow
 from tui.file_filter import matching
 
 
+FEW = 3  # so many files of a directory are one row
+EVERY = "/**"
+
+
 class Files(NamedTuple):
     """A tree to show: which directories are open in it from the start, and how many files match
     the filter (-1: there is none)."""
@@ -16,6 +20,22 @@ class Files(NamedTuple):
     tree: FileTree
     opened: frozenset[int]
     found: int
+
+
+def grouped(rows: list[WasteRow]) -> list[WasteRow]:
+    """The rows with one for all files of a directory that have the same life: `lib/**`."""
+    groups: dict[tuple[object, ...], list[WasteRow]] = {}
+    for row in rows:
+        directory = row.path.rpartition("/")[0]
+        groups.setdefault((directory, row.written_in, row.removed_in), []).append(row)
+    found: list[WasteRow] = []
+    for (directory, *_), group in groups.items():
+        if len(group) < FEW:
+            found += group
+        else:
+            waste = sum(row.waste_bytes for row in group)
+            found.append(group[0]._replace(path=f"{directory}{EVERY}", waste_bytes=waste))
+    return sorted(found, key=lambda row: (-row.waste_bytes, row.path))
 
 
 class OpenedImage:
@@ -30,8 +50,9 @@ class OpenedImage:
         self.layers: tuple[LayerInfo, ...] = view.layers
         self.size_bytes, self.waste_bytes = view.size_bytes, view.waste_bytes
         self.efficiency = view.efficiency
-        self.waste: list[WasteRow] = view.waste()
-        self.waste_at = {row.path: row for row in self.waste}
+        rows = view.waste()
+        self.waste = grouped(rows)
+        self.waste_at = {row.path: row for row in rows}
 
     def files(self, layer: int, *, aggregated: bool, text: str = "") -> Files:
         """The files of a layer, or all files after it; of them those that `text` keeps. The view

@@ -11,7 +11,7 @@ from engine.model.layer import CHANGED, GONE, LayerInfo, WasteRow
 from tui import format
 from tui.actions import Action
 from tui.format import ABSENT
-from tui.opened_image import Files, OpenedImage
+from tui.opened_image import EVERY, Files, OpenedImage
 from tui.panes.layer_facts import command_of, draw_facts, draw_headline, draw_strip, note_of
 from tui.panes.pane import SPLIT_FROM, Head, Pane, Plan
 from tui.widgets.canvas import Canvas, Part
@@ -256,7 +256,7 @@ class LayersPane(Pane):
         if self.image is not None:
             await self._read(self.image, row.written_in[0], False, "")
             if self.files.files is not None:
-                self.files.seek(find(self.files.files, row.path))
+                self.files.seek(find(self.files.files, row.path.removesuffix(EVERY)))
             self.enter()
 
     # -- keys
