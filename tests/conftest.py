@@ -68,12 +68,17 @@ def leaves_no_trace(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """A store and a run directory of this test's own, in the environment too."""
+def roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
+    """A store and a run directory of this test's own, in the environment too. What may outlive
+    containers (bridges, their firewall) is erased with them."""
     root, run_root = str(tmp_path / "root"), str(tmp_path / "run")
     monkeypatch.setenv("PYDOCK_ROOT", root)
     monkeypatch.setenv("PYDOCK_RUN_ROOT", run_root)
-    return root, run_root
+    yield root, run_root
+    if ROOT and Path(root, "VERSION").exists():
+        from engine.connect import connect
+
+        connect(root, run_root).erase()
 
 
 @pytest.fixture(scope="session")
