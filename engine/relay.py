@@ -1,4 +1,4 @@
-"""A terminal, or two pipes, and a session: bytes both ways, window size, detach keys.
+"""A terminal, or two pipes, and a session: bytes both ways, window size, signals, detach keys.
 
 Used by the command line and by the console's suspended shell. On a terminal the mode is raw while
 it lasts and restored on every way out.
@@ -13,19 +13,45 @@ import signal
 import termios
 import threading
 import tty
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
+
+from engine.errors import InvalidInput
 
 if TYPE_CHECKING:
     from engine.engine import Session
 
 DETACH_KEYS = b"\x10\x11"  # ctrl-p ctrl-q, docker's
 _READ_BYTES = 1 << 15
-_LOOK_MILLISECONDS = 250
+_LOOK_MILLISECONDS = 250  # where no signal tells that the window has changed
+_SETTLE_MILLISECONDS = 50  # a window that is being dragged changes all the time
 # Signals of the terminal or the kernel that say nothing to the container's process.
 _KEPT = ("SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGWINCH",
          "SIGKILL", "SIGPIPE", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT",
          "SIGTRAP", "SIGSYS")  # fmt: skip
+_DEADLY = (signal.SIGTERM, signal.SIGHUP)
+
+
+def parse_keys(text: str) -> bytes:
+    """The bytes of docker's notation: "ctrl-p,ctrl-q", "ctrl-@,x"; "" is none. Raises
+    InvalidInput."""
+    found = bytearray()
+    for key in text.split(",") if text else ():
+        letter = key.removeprefix("ctrl-")
+        if len(letter) != 1 or not letter.isascii():
+            raise InvalidInput(
+                f"detach keys: unknown key {key!r}", "like ctrl-p,ctrl-q or ctrl-x,d"
+            )
+        if letter == key:
+            found += letter.encode()
+        elif "@" <= letter.upper() <= "_":
+            found.append(ord(letter.upper()) - ord("@"))
+        else:
+            raise InvalidInput(
+                f"detach keys: no such key {key!r}", "ctrl- goes with a-z @ [ \\ ] ^ _"
+            )
+    return bytes(found)
 
 
 def relay(
@@ -40,81 +66,174 @@ def relay(
 
     `stdin` None sends nothing. In the main thread it takes over signal handlers and gives them
     back: without a tty, signals sent to this process go on to the container's. In another thread
-    (the console's) it looks at the window's size now and then.
+    (the console's) it looks at the window's size now and then. Raises OSError when stdout or stderr
+    is gone; the process lives on.
     """
-    interactive = session.tty and stdin is not None and os.isatty(stdin)
-    saved = termios.tcgetattr(stdin) if interactive and stdin is not None else None
-    wake, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    main = threading.current_thread() is threading.main_thread()
-    handlers = _take_signals(session, waker, forward=not session.tty) if main else {}
-    detached = False
-    try:
-        if interactive and stdin is not None:
-            tty.setraw(stdin, termios.TCSADRAIN)
-        window = _resize(session, stdin, None) if interactive else None
-        keys = _Keys(detach_keys if session.tty else b"")
-        source = stdin
-        while True:
-            poll = select.poll()
-            poll.register(session.fileno(), select.POLLIN)
-            poll.register(wake, select.POLLIN)
-            if source is not None:
-                poll.register(source, select.POLLIN)
-            ready = {
-                descriptor for descriptor, _ in poll.poll(None if main else _LOOK_MILLISECONDS)
-            }
-            if wake in ready:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(wake, 64)
-            if interactive:
-                window = _resize(session, stdin, window)
-            if source is not None and source in ready:
-                try:
-                    data = os.read(source, _READ_BYTES)
-                except OSError:  # the terminal is gone
-                    data = b""
-                if not data:
-                    session.close_stdin()
-                    source = None
-                else:
-                    passed, leave = keys.feed(data)
-                    if passed:
-                        session.write(passed)
-                    if leave:
-                        detached = True
-                        break
-            if session.fileno() in ready:
-                stream, data = session.read()
+    control = _Control(session, stdin if stdin is not None else stdout)
+    entry = _Input(session, stdin, detach_keys if session.tty else b"")
+    with _raw(stdin if session.tty else None) as restore, control, control.signals(restore), entry:
+        control.resize()
+        try:
+            while True:
+                source, data = session.read()
                 if not data:
                     break
-                _write(stdout if stream == "stdout" else stderr, data)
-        if detached:
-            session.detach()
-            return None
-        return session.wait()
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if saved is not None and stdin is not None:
-            with contextlib.suppress(termios.error):
-                termios.tcsetattr(stdin, termios.TCSADRAIN, saved)
-        os.close(wake)
-        os.close(waker)
+                _write(stdout if source == "stdout" else stderr, data)
+        except BaseException:
+            session.detach()  # nobody else may wait for what is not read any more
+            raise
+    return None if entry.detached else session.wait()
 
 
-def _resize(
-    session: Session, terminal: int | None, known: os.terminal_size | None
-) -> os.terminal_size | None:
-    """The terminal's size, told to the session if it is not the `known` one."""
-    if terminal is None:
-        return known
+@contextlib.contextmanager
+def _raw(terminal: int | None) -> Iterator[Callable[[], None]]:
+    """In raw mode; gives what puts the old mode back at once."""
+    if terminal is None or not os.isatty(terminal):
+        yield lambda: None
+        return
+    saved = termios.tcgetattr(terminal)
+
+    def restore(when: int = termios.TCSANOW) -> None:
+        with contextlib.suppress(termios.error):  # it is gone
+            termios.tcsetattr(terminal, when, saved)
+
     try:
-        size = os.get_terminal_size(terminal)
-    except OSError:  # it is gone
-        return known
-    if size != known:
-        session.resize(size.lines, size.columns)
-    return size
+        tty.setraw(terminal, termios.TCSADRAIN)
+        yield restore
+    finally:
+        restore(termios.TCSADRAIN)
+
+
+class _Helper:
+    """A thread beside the one that reads the session, as long as the context lasts."""
+
+    def __init__(self) -> None:
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        os.eventfd_write(self._stop, 1)
+        self._thread.join()
+        os.close(self._stop)
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
+class _Input(_Helper):
+    """What is typed or piped in, to the session. A thread of its own, because a process that does
+    not read must not keep its output from being written."""
+
+    def __init__(self, session: Session, stdin: int | None, keys: bytes) -> None:
+        super().__init__()
+        self.detached = False
+        self._session = session
+        self._stdin = stdin
+        self._keys = _Keys(keys)
+
+    def _run(self) -> None:
+        if self._stdin is None:
+            return
+        poll = select.poll()
+        poll.register(self._stdin, select.POLLIN)
+        poll.register(self._stop, select.POLLIN)
+        while not any(descriptor == self._stop for descriptor, _ in poll.poll()):
+            try:
+                data = os.read(self._stdin, _READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:  # the terminal is gone
+                data = b""
+            passed, self.detached = self._keys.feed(data) if data else (self._keys.rest(), False)
+            if passed:
+                self._session.write(passed)
+            if self.detached:
+                self._session.detach()
+                return
+            if not data:
+                self._session.close_stdin()
+                return
+
+
+class _Control(_Helper):
+    """The window's size and this process's signals, to the session."""
+
+    def __init__(self, session: Session, terminal: int) -> None:
+        super().__init__()
+        self._session = session
+        self._terminal = terminal if session.tty and os.isatty(terminal) else -1
+        self._main = threading.current_thread() is threading.main_thread()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._numbers: list[int] = []
+        self._size = os.terminal_size((0, 0))
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        os.close(self._wake)
+
+    @contextlib.contextmanager
+    def signals(self, restore: Callable[[], None]) -> Iterator[None]:
+        """Handlers are ours meanwhile. A handler only wakes our thread: it runs in the middle of
+        whatever the main thread does, and might find a lock taken by itself."""
+        old: dict[signal.Signals, Any] = {}
+
+        def pass_on(number: int, frame: FrameType | None) -> None:
+            self._numbers.append(number)
+            os.eventfd_write(self._wake, 1)
+
+        def die(number: int, frame: FrameType | None) -> None:
+            restore()
+            signal.signal(number, old.get(signal.Signals(number), signal.SIG_DFL))
+            os.kill(os.getpid(), number)
+
+        if self._session.tty:
+            taken: dict[signal.Signals, Any] = dict.fromkeys(_DEADLY, die)
+            taken[signal.SIGWINCH] = pass_on
+        else:
+            known = [each for each in signal.valid_signals() if isinstance(each, signal.Signals)]
+            taken = {each: pass_on for each in known if each.name not in _KEPT}
+        try:
+            for number, handler in taken.items() if self._main else ():
+                if signal.getsignal(number) != signal.SIG_IGN:  # nohup's
+                    old[number] = signal.signal(number, handler)
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        poll.register(self._stop, select.POLLIN)
+        looks = self._terminal >= 0 and not self._main
+        timeout = _LOOK_MILLISECONDS if looks else None
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll(timeout)}
+            if self._stop in ready:
+                return
+            if self._wake in ready:
+                os.eventfd_read(self._wake)
+            while self._numbers:
+                number = self._numbers.pop(0)
+                if number != signal.SIGWINCH:
+                    self._session.signal(number)
+                    continue
+                timeout = _SETTLE_MILLISECONDS
+            if not ready:
+                self.resize()
+                timeout = _LOOK_MILLISECONDS if looks else None
+
+    def resize(self) -> None:
+        """The session knows the terminal's size, if that is new."""
+        if self._terminal >= 0:
+            with contextlib.suppress(OSError):  # it is gone
+                size = os.get_terminal_size(self._terminal)
+                if size != self._size:
+                    self._size = size
+                    self._session.resize(size.lines, size.columns)
 
 
 class _Keys:
@@ -122,7 +241,7 @@ class _Keys:
 
     def __init__(self, sequence: bytes) -> None:
         self._sequence = sequence
-        self._matched = 0
+        self._held = b""
 
     def feed(self, data: bytes) -> tuple[bytes, bool]:
         """What to pass on, and whether the sequence is complete."""
@@ -130,35 +249,18 @@ class _Keys:
             return data, False
         passed = bytearray()
         for byte in data:
-            if byte == self._sequence[self._matched]:
-                self._matched += 1
-                if self._matched == len(self._sequence):
-                    return bytes(passed), True
-                continue
-            passed += self._sequence[: self._matched]
-            self._matched = 1 if byte == self._sequence[0] else 0
-            if not self._matched:
-                passed.append(byte)
+            self._held += bytes((byte,))
+            while not self._sequence.startswith(self._held):
+                passed.append(self._held[0])
+                self._held = self._held[1:]
+            if self._held == self._sequence:
+                return bytes(passed), True
         return bytes(passed), False
 
-
-def _take_signals(session: Session, waker: int, *, forward: bool) -> dict[signal.Signals, Any]:
-    """Handlers that were there before."""
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(OSError):
-            session.signal(number)
-
-    def resized(number: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(OSError):
-            os.write(waker, b"w")
-
-    old: dict[signal.Signals, Any] = {signal.SIGWINCH: signal.signal(signal.SIGWINCH, resized)}
-    if forward:
-        for number in signal.valid_signals():
-            if isinstance(number, signal.Signals) and number.name not in _KEPT:
-                old[number] = signal.signal(number, pass_on)
-    return old
+    def rest(self) -> bytes:
+        """What is still held, because nothing more will come."""
+        held, self._held = self._held, b""
+        return held
 
 
 def _write(descriptor: int, data: bytes) -> None:
