@@ -210,7 +210,7 @@ def _unknown(flag: str, message: str, command: str, refused: str) -> EngineError
     if flag in refused.split():
         return Unsupported(
             f"flag {flag}: not supported by pydock yet",
-            f"leave it out; 'pydock {command} --help' lists what there is",
+            f"leave it out; '{f'pydock {command}'.rstrip()} --help' lists what there is",
             exit_code=USAGE_EXIT,
         )
     return _usage(message, command)

@@ -167,8 +167,6 @@ def _run(call: Call) -> int:
             return 0
         session = containers.start_attached(container_id, stdin=stdin, size=size)
     except EngineError as error:
-        if call.on("rm"):
-            containers.remove(container_id, force=True, volumes=True)
         if error.exit_code == EngineError.exit_code:
             error.exit_code = ENGINE_EXIT
         raise

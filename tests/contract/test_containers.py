@@ -1,6 +1,7 @@
 """What every engine says of containers and does with them."""
 
 import threading
+import time
 
 import pytest
 
@@ -198,13 +199,9 @@ def test_waiting_can_be_cancelled(engine: Engine, options: CreateOptions) -> Non
 
 def test_stop_asks_first_and_kills_later(engine: Engine, options: CreateOptions) -> None:
     polite = engine.containers.create(options._replace(command=HEEDS_TERM))
-    session = engine.containers.start_attached(polite)
-    # The trap must be set before the signal comes.
-    import time
-
-    time.sleep(0.2)
+    engine.containers.start(polite)
+    time.sleep(0.3)  # the trap must be set before the signal comes
     engine.containers.stop(polite, timeout_seconds=10)
-    session.close()
     assert engine.containers.inspect(polite).summary.exit_code == 3
     deaf = engine.containers.create(options)
     engine.containers.start(deaf)

@@ -320,6 +320,7 @@ class DoubleContainers:
                 process.kill(SIGKILL)
             record.execs.clear()
             self._tell(record, "die", exitCode=str(code))
+            self._tell(record, "cleanup")
             for channel in record.followers:
                 channel.end()
             record.followers.clear()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO
 
 from engine.engine import Cancel, OnProgress
-from engine.errors import Cancelled, Conflict, InvalidInput, NotFound
+from engine.errors import Cancelled, Conflict, Corrupt, InvalidInput, NotFound
 from engine.model.image import HistoryEntry, Image, ImageConfig, ImageSummary, Removed
 from engine.model.layer import DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK
 from engine.model.progress import Phase, Progress
@@ -231,9 +231,7 @@ class DoubleImages:
                         self._world.tell("image", "load", image.id, familiar, name=familiar)
                     names.append(familiar)
         except (tarfile.TarError, KeyError, ValueError) as error:
-            raise InvalidInput(
-                "archive: neither an OCI layout nor a docker archive", "make it with docker save"
-            ) from error
+            raise Corrupt(f"archive: {error}", "make it with docker save") from error
         if progress is not None:
             progress(Progress("", "done", text=f"loaded {', '.join(names)}"))
         return names

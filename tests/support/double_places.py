@@ -100,8 +100,9 @@ class DoubleNetworks:
         with world.lock:
             row = self._get(ref)
             if row.name in BUILT_IN:
-                raise InvalidInput(
-                    f"{row.name} is a pre-defined network and cannot be removed", "it costs nothing"
+                raise Conflict(
+                    f"{row.name} is a pre-defined network and cannot be removed",
+                    "only networks that were created can be removed",
                 )
             members = list(self._members(row))
             if members:

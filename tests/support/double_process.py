@@ -309,6 +309,8 @@ class DoubleSession:
         self._process.kill(number)
 
     def detach(self) -> None:
+        if self._stdin and not self._left and not self.tty:
+            self._process.close_input()  # docker's StdinOnce
         with self._changed:
             self._left = True
             self._items.clear()
