@@ -4,11 +4,16 @@ Lean on purpose (`os` and `json`'s encoder alone): monitors write here too. A li
 and one O_APPEND write, so writers need no lock; rotation (2 x 8 MiB) holds one.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 import time
 from _json import encode_basestring_ascii as _quote
-from collections.abc import Mapping
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # it costs a monitor 2 ms
+    from collections.abc import Mapping
 
 MAX_LINE_BYTES = 4095
 MAX_VALUE_CHARACTERS = 256
