@@ -8,7 +8,6 @@ from engine.errors import NotFound
 from engine.model.layer import FileTree, LayerInfo, WasteRow
 from tui.file_filter import matching
 
-
 FEW = 3  # so many files of a directory are one row
 EVERY = "/**"
 
@@ -29,11 +28,12 @@ def grouped(rows: list[WasteRow]) -> list[WasteRow]:
         directory = row.path.rpartition("/")[0]
         groups.setdefault((directory, row.written_in, row.removed_in), []).append(row)
     found: list[WasteRow] = []
-    for (directory, *_), group in groups.items():
+    for group in groups.values():
         if len(group) < FEW:
             found += group
         else:
             waste = sum(row.waste_bytes for row in group)
+            directory = group[0].path.rpartition("/")[0]
             found.append(group[0]._replace(path=f"{directory}{EVERY}", waste_bytes=waste))
     return sorted(found, key=lambda row: (-row.waste_bytes, row.path))
 
