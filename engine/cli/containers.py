@@ -32,40 +32,41 @@ def describe_status(row: ContainerSummary, now_ns: int) -> str:
 
 
 def describe_ports(ports: Iterable[PortMapping]) -> str:
-    """docker's PORTS: `0.0.0.0:8080->80/tcp, 443/tcp`, neighbours drawn together."""
-    runs: list[list[PortMapping]] = []
-    for port in sorted(ports, key=lambda p: (p.host_ip, p.container_port, p.host_port, p.protocol)):
-        before = next((run[-1] for run in reversed(runs) if _follows(run[-1], port)), None)
-        if before is None:
-            runs.append([port])
-        elif before != port:
-            next(run for run in runs if run[-1] is before).append(port)
-    return ", ".join(_describe_run(run[0], run[-1]) for run in runs)
+    """docker's PORTS: `443/tcp, 0.0.0.0:8080->80/tcp`. Neighbours are drawn together where inside
+    and outside are the same port."""
+    runs: dict[tuple[str, str], list[int]] = {}  # by address and protocol: first and last port
+    drawn: list[str] = []
+    mapped: list[str] = []
+    for port in sorted(ports, key=_port_order):
+        if port.host_port not in (0, port.container_port):
+            mapped.append(f"{host_of(port)}->{port.container_port}/{port.protocol}")
+            continue
+        key = (host_of(port).rpartition(":")[0] if port.host_port else "", port.protocol)
+        run = runs.get(key)
+        if run is not None and port.container_port == run[1] + 1:
+            run[1] += 1
+            continue
+        if run is not None:
+            drawn.append(_describe_run(*key, *run))
+        runs[key] = [port.container_port, port.container_port]
+    drawn += [_describe_run(*key, *run) for key, run in runs.items()]
+    return ", ".join(drawn + mapped)
 
 
-def _follows(before: PortMapping, port: PortMapping) -> bool:
-    step = port.container_port - before.container_port
-    host = port.host_port - before.host_port
-    same = (before.host_ip, before.protocol) == (port.host_ip, port.protocol)
-    published = bool(before.host_port) == bool(port.host_port)
-    return same and published and step in (0, 1) and host == (step if port.host_port else 0)
+def _port_order(port: PortMapping) -> tuple[str, int, int, str]:
+    address = (port.host_ip or _ANY) if port.host_port else ""
+    return address, port.container_port, port.host_port, port.protocol
 
 
-def _describe_run(first: PortMapping, last: PortMapping) -> str:
-    inner = _range(first.container_port, last.container_port)
-    if not first.host_port:
-        return f"{inner}/{first.protocol}"
-    return f"{host_of(first, last.host_port)}->{inner}/{first.protocol}"
+def _describe_run(address: str, protocol: str, first: int, last: int) -> str:
+    ports = str(first) if first == last else f"{first}-{last}"
+    return f"{address}:{ports}->{ports}/{protocol}" if address else f"{ports}/{protocol}"
 
 
-def host_of(port: PortMapping, last_port: int = 0) -> str:
+def host_of(port: PortMapping) -> str:
     """`0.0.0.0:8080`, `[::1]:8080`."""
     address = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip or _ANY
-    return f"{address}:{_range(port.host_port, last_port or port.host_port)}"
-
-
-def _range(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first}-{last}"
+    return f"{address}:{port.host_port}"
 
 
 def _listing(*, full: bool) -> Listing[ContainerSummary]:

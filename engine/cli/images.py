@@ -91,15 +91,12 @@ def _images(call: Call) -> int:
     filters = call.many("filter") + ([("reference", wanted)] if wanted else [])
     names = [value for name, value in filters if name == "reference"]
     images = call.engine.images.list(all=call.on("all"), filters=filters)
-    if call.on("quiet") and not call.one("format"):
-        rows = [ImageRow(image, "", "", "") for image in images]  # once, whatever its names
-    else:
-        rows = [
-            row
-            for image in images
-            for row in _rows_of(image, "")
-            if not names or any(row in _rows_of(image, name) for name in names)
-        ]
+    rows = [
+        row
+        for image in images
+        for row in _rows_of(image, "")
+        if not names or any(row in _rows_of(image, name) for name in names)
+    ]
     print_rows(
         call.output,
         _listing(full=call.on("no-trunc"), digests=call.on("digests")),

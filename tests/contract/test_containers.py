@@ -132,6 +132,16 @@ def test_a_missing_command_is_127_and_told(engine: Engine, options: CreateOption
     assert "no-such-program" in summary.error
 
 
+def test_what_removes_itself_does_so_when_it_cannot_start(
+    engine: Engine, options: CreateOptions
+) -> None:
+    command = ("no-such-program",)
+    ref = engine.containers.create(options._replace(command=command, auto_remove=True))
+    with pytest.raises(NotFound):
+        engine.containers.start(ref)
+    assert states(engine) == {}
+
+
 def test_inspect_has_what_create_asked_for(engine: Engine, options: CreateOptions) -> None:
     ref = engine.containers.create(
         options._replace(

@@ -249,6 +249,8 @@ class DoubleContainers:
                 record.change(
                     exit_code=error.exit_code if error.exit_code > 1 else 128, error=error.message
                 )
+                if container.summary.auto_remove:
+                    self._forget(record, volumes=True)
                 raise
             self._runs(record, process, ports)
             session = None
