@@ -12,12 +12,12 @@ from engine.monitor.logs import PART_BYTES, LogWriter
 
 def content(path: Path, stream: bytes = b"stdout") -> bytes:
     """The bytes that a stream had written, from the log."""
-    found = b""
+    found: list[bytes] = []
     for line in path.read_bytes().split(b"\n")[:-1]:
         _, name, mark, text = line.split(b" ", 3)
         if name == stream:
-            found += text + b"\n" if mark == b"F" else text
-    return found
+            found += [text, b"\n" * (mark == b"F")]
+    return b"".join(found)
 
 
 @pytest.fixture
@@ -128,16 +128,16 @@ def test_full_disk_loses_whole_records_and_says_how_much(
 ) -> None:
     writer = LogWriter(str(path))
     writer.write(1, b"before\n")
-    write, room = os.write, [10, 0]
+    write, room = os.writev, [10, 0]
 
-    def full(descriptor: int, data: bytes) -> int:
+    def full(descriptor: int, data: list[bytes]) -> int:
         if not room:
             return write(descriptor, data)
         if not (size := room.pop(0)):
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(descriptor, data[:size])
+        return write(descriptor, [b"".join(data)[:size]])
 
-    monkeypatch.setattr(logs.os, "write", full)
+    monkeypatch.setattr(logs.os, "writev", full)
     for text in (b"cut\n", b"refused\n", b"after\n"):
         writer.write(1, text)
     writer.close()
