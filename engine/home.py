@@ -7,7 +7,6 @@ every kernel object carries the `root_id` of its own.
 import contextlib
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -108,9 +107,9 @@ def _create(root: str) -> None:
         )
     for name in _DIRECTORIES:
         os.makedirs(f"{root}/{name}", mode=0o700, exist_ok=True)
-    temporary = f"{root}/VERSION.{secrets.token_hex(4)}"
+    temporary = f"{root}/VERSION.{os.urandom(4).hex()}"
     with open(temporary, "x") as file:
-        file.write(f"{SCHEMA} {secrets.token_hex(4)}\n")
+        file.write(f"{SCHEMA} {os.urandom(4).hex()}\n")
         file.flush()
         os.fsync(file.fileno())
     with contextlib.suppress(FileExistsError):

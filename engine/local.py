@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 from engine.engine import Capability
 from engine.errors import Conflict, NotFound
 from engine.kernel.cgroup import open_cgroup
-from engine.network import reconcile
-from engine.network.networking import Networking
 from engine.services.containers import ContainerService
 from engine.services.images import ImageService, LayerService
 from engine.services.lifecycle import Lifecycle
@@ -26,6 +23,7 @@ from engine.storage.image_store import ImageStore
 from engine.storage.metadata import Database
 from engine.storage.network_store import NetworkStore
 from engine.storage.snapshots import Snapshots
+from engine.storage.trash import remove_tree
 from engine.storage.volume_store import VolumeStore
 
 if TYPE_CHECKING:
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
 
     from engine.home import Home
     from engine.model.system import EngineInfo
+    from engine.network.networking import Networking
 
 
 class LocalEngine:
@@ -56,9 +55,9 @@ class LocalEngine:
         content = Content(home, database)
         image_store = ImageStore(database, content)
         container_store = ContainerStore(database)
-        network_store = NetworkStore(database)
         volume_store = VolumeStore(database)
-        self._networking = networking = Networking(home, network_store)
+        self._network_store = network_store = NetworkStore(database)
+        self._networking: Networking | None = None
         self.volumes = VolumeService(home, volume_store)
         self.images = ImageService(home, database, content, image_store, container_store.users)
         self.layers = LayerService(self.images)
@@ -68,9 +67,10 @@ class LocalEngine:
             Snapshots(home, database),
             self.volumes,
             volume_store,
-            networking,
+            network_store,
+            self._open_networking,
         )
-        self.networks = NetworkService(home, network_store, container_store, networking)
+        self.networks = NetworkService(home, network_store, container_store, self._open_networking)
         self.containers = ContainerService(
             home,
             container_store,
@@ -85,9 +85,23 @@ class LocalEngine:
             home, database, content, self.containers, image_store.count, self._streams
         )
         gc.start(home, database)
-        networking.ensure_default()
         lifecycle.reconcile()
-        networking.reconcile()
+        self._reconcile_networks()
+
+    def _open_networking(self) -> Networking:
+        """Made when it is needed: its imports are a fifth of what a list costs."""
+        if self._networking is None:
+            from engine.network.networking import Networking
+
+            self._networking = Networking(self._home, self._network_store)
+        return self._networking
+
+    def _reconcile_networks(self) -> None:
+        """Where there is no endpoint there is nothing of ours in the kernel that matters."""
+        if not self._network_store.find("none"):
+            self._open_networking().ensure_default()
+        if self._network_store.endpoints():
+            self._open_networking().reconcile()
 
     @property
     def info(self) -> EngineInfo:
@@ -98,7 +112,8 @@ class LocalEngine:
     def close(self) -> None:
         """Ends every stream it has given out."""
         self._streams.close()
-        self._networking.close()
+        if self._networking is not None:
+            self._networking.close()
         self._database.close()
 
     def erase(self) -> None:
@@ -108,12 +123,15 @@ class LocalEngine:
             with contextlib.suppress(NotFound, Conflict):  # somebody else is removing it
                 self.containers.remove(row.id, force=True)
         self.close()
+        from engine.network import reconcile
+
         reconcile.erase(self._home)
         parent = os.path.dirname(self._home.cgroup_path("any"))
         with contextlib.suppress(OSError):  # a monitor is just ending
             open_cgroup(parent).remove()
-        shutil.rmtree(self._home.run_root, ignore_errors=True)
-        shutil.rmtree(self._home.root, ignore_errors=True)
+        for path in (self._home.run_root, self._home.root):
+            with contextlib.suppress(OSError):
+                remove_tree(path)
 
     def __enter__(self) -> LocalEngine:
         return self

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 
@@ -25,7 +25,7 @@ from engine.network.firewall import Published
 from engine.storage.network_store import NetworkRow, NetworkStore
 
 _PREDEFINED = ((DEFAULT, "bridge"), ("host", "host"), ("none", "null"))
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}"
 _FORWARDING = (
     "ip_forward was off and is on now: this host also passes packets between its other links"
 )
@@ -59,7 +59,7 @@ class Networking:
                     with choosing():
                         self.store.create(_bridge_row(fabric, name))
                 else:
-                    self.store.create(_row(secrets.token_hex(32), name, driver))
+                    self.store.create(_row(os.urandom(32).hex(), name, driver))
 
     def create(
         self, name: str, *, internal: bool = False, subnet: str | None = None,
@@ -67,7 +67,7 @@ class Networking:
     ) -> str:  # fmt: skip
         """The id of a new bridge network; `internal` ones have no way out, and change nothing on
         the host but their own bridge. Raises InvalidInput, Conflict, Unavailable."""
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(_NAME, name):
             raise InvalidInput(
                 f"network name {name[:128]!r}: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
                 "choose another name",
@@ -215,7 +215,7 @@ class Networking:
                 f"network {network.name}: no address of {network.subnet} is free",
                 "remove containers, or create a larger network",
             )
-        id = secrets.token_hex(32)
+        id = os.urandom(32).hex()
         mac = ipam.mac_address(network.id, address).hex(":")
         row = self.store.new_endpoint(id, network.id, container_id, container_name, address, mac)
         self.store.add_endpoint(row, mappings)
@@ -249,7 +249,7 @@ def _bridge_row(
     """A new network with the subnet that is asked for, or a free one; not stored yet."""
     taken = fabric.taken()
     chosen = ipam.check_subnet(subnet, taken) if subnet else ipam.free_subnet(taken)
-    id = secrets.token_hex(32)
+    id = os.urandom(32).hex()
     return _row(id, name, "bridge")._replace(
         subnet=str(chosen),
         gateway=chosen.gateway,

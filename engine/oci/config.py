@@ -14,7 +14,7 @@ from engine.oci.platform import Platform
 
 MAX_BYTES = 8 << 20
 # RFC 3339 as Go writes it.
-_TIME = re.compile(
+_TIME = (
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})"
     r"(?:\.([0-9]{1,9})[0-9]*)?(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
 )
@@ -146,7 +146,7 @@ def _time_ns(document: dict[str, Any], what: str) -> int:
     text = json_strict.get_text(document, "created", what)
     if not text:
         return 0
-    match = _TIME.fullmatch(text)
+    match = re.fullmatch(_TIME, text)
     if not match:
         raise InvalidInput(f"{what}: created: {text[:60]!r} is not a time")
     from datetime import UTC, datetime  # here: most reads of a config need no time

@@ -33,7 +33,7 @@ _AMD64_LEVELS = (
     (3, frozenset(("abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave"))),
     (4, frozenset(("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"))),
 )
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NAME = r"[A-Za-z0-9_.-]{1,64}"
 
 
 class Platform(NamedTuple):
@@ -65,7 +65,7 @@ def normalise(os_name: str, architecture: str, variant: str = "") -> Platform:
 def parse_platform(text: str) -> Platform:
     """`linux/arm64/v8`, or only a part of it: `arm64`, `linux/arm`. Raises InvalidInput."""
     parts = text.split("/")
-    if len(parts) > 3 or not all(_NAME.fullmatch(part) for part in parts):
+    if len(parts) > 3 or not all(re.fullmatch(_NAME, part) for part in parts):
         raise InvalidInput(
             f"platform {text[:80]!r}: expected os/architecture[/variant]",
             "for example linux/amd64, linux/arm/v7",

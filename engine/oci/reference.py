@@ -14,11 +14,11 @@ MAX_PATH = 255
 
 # Explicit classes: \w and \d would let other scripts in. Always fullmatch: $ admits a newline.
 _LABEL = r"(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
-_DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::([0-9]{{1,5}}))?")
-_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
-TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_SCHEME = re.compile(r"(?:https?|docker|oci)://")
-_ID = re.compile(r"[0-9a-f]{64}")
+_DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::([0-9]{{1,5}}))?"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_SCHEME = r"(?:https?|docker|oci)://"
+_ID = r"[0-9a-f]{64}"
 
 
 class Reference(NamedTuple):
@@ -64,11 +64,11 @@ def parse_reference(text: str) -> Reference:
     """`text` as docker reads it. Raises InvalidInput, Unsupported (digest algorithm)."""
     if not text:
         raise InvalidInput("reference is empty", "name an image, for example debian:bookworm")
-    if scheme := _SCHEME.match(text):
+    if scheme := re.match(_SCHEME, text):
         raise InvalidInput(
             f"reference {_shown(text)}: a URL is not a reference", f"drop {scheme.group()}"
         )
-    if _ID.fullmatch(text):
+    if re.fullmatch(_ID, text):
         raise InvalidInput(
             f"reference {_shown(text)}: 64 hex digits are an image id, not a name",
             "name a repository",
@@ -78,7 +78,7 @@ def parse_reference(text: str) -> Reference:
     domain, path, path_column = _split_domain(name, text)
     path, colon, tag_text = path.partition(":")
     _check_path(path, path_column, text)
-    if colon and not TAG.fullmatch(tag_text):
+    if colon and not re.fullmatch(TAG, tag_text):
         column = path_column + len(path) + 1
         _refuse(text, column, "a tag is 1 to 128 letters, digits, '_', '.' and '-'")
     if domain == f"index.{DOCKER_HUB}":
@@ -98,7 +98,7 @@ def _split_domain(name: str, text: str) -> tuple[str, str, int]:
     first, slash, rest = name.partition("/")
     if not slash or not _looks_like_domain(first):
         return DOCKER_HUB, name, 0
-    match = _DOMAIN.fullmatch(first)
+    match = re.fullmatch(_DOMAIN, first)
     if not match or (match.group(1) and int(match.group(1)) > 65535):
         _refuse(text, 0, f"{_shown(first)} is not a registry's host[:port]")
     return first, rest, len(first) + 1
@@ -112,7 +112,7 @@ def _check_path(path: str, column: int, text: str) -> None:
     for component in path.split("/"):
         if not component:
             _refuse(text, column, "empty name")
-        if not _COMPONENT.fullmatch(component):
+        if not re.fullmatch(_COMPONENT, component):
             if component.lower() != component:
                 _refuse(text, column, f"repository name {_shown(component)} must be lower case")
             _refuse(

@@ -143,7 +143,7 @@ class Repository:
             with self._send("GET", "tags/list?n=100", {}) as response:
                 document: Any = json.loads(response.read(1 << 20, "tags"))
             tags = document["tags"]
-            return [tag for tag in tags if isinstance(tag, str) and TAG.fullmatch(tag)]
+            return [tag for tag in tags if isinstance(tag, str) and re.fullmatch(TAG, tag)]
         except (EngineError, Transient, ValueError, TypeError, KeyError):
             return []
 

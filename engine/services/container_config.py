@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import InvalidInput
@@ -19,14 +18,14 @@ if TYPE_CHECKING:
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MINIMUM_MEMORY_BYTES = 6 << 20  # docker's
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-_HOSTNAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?")
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"
+_HOSTNAME = r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?"
 
 
 def check_name(name: str) -> str:
     """`name` without docker's optional slash. Raises InvalidInput in docker's words."""
     name = name.removeprefix("/")
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise InvalidInput(
             f"invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
             "choose at least two of these characters",
@@ -39,7 +38,7 @@ def resolve(options: CreateOptions, image: ImageConfig, container_id: str) -> di
     argv = _argv(options, image)
     _check_limits(options)
     hostname = options.hostname or container_id[:12]
-    if not _HOSTNAME.fullmatch(hostname):
+    if not re.fullmatch(_HOSTNAME, hostname):
         raise InvalidInput(f"invalid hostname {hostname!r}", "letters, digits, dots and dashes")
     if options.network == "host" and options.ports:
         options = options._replace(ports=())  # docker discards them, with a warning
@@ -134,7 +133,7 @@ def _mounts(options: CreateOptions, image: ImageConfig) -> list[dict[str, Any]]:
             raise InvalidInput(f"bind source {request.source!r} is not an absolute path")
         mounts[target] = {
             "type": request.type,
-            "source": request.source or secrets.token_hex(32),
+            "source": request.source or os.urandom(32).hex(),
             "target": target,
             "read_only": request.read_only,
             "anonymous": request.type == "volume" and not request.source,
@@ -146,7 +145,7 @@ def _mounts(options: CreateOptions, image: ImageConfig) -> list[dict[str, Any]]:
                 target,
                 {
                     "type": "volume",
-                    "source": secrets.token_hex(32),
+                    "source": os.urandom(32).hex(),
                     "target": target,
                     "read_only": False,
                     "anonymous": True,

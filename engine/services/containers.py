@@ -5,8 +5,6 @@ from __future__ import annotations
 import builtins
 import contextlib
 import os
-import secrets
-import shutil
 import signal as signals
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +22,7 @@ from engine.monitor import client
 from engine.services.container_config import check_name, resolve
 from engine.services.names import random_name
 from engine.storage.container_store import ContainerRow, ContainerStore
+from engine.storage.trash import remove_tree
 
 if TYPE_CHECKING:
     from engine.engine import Cancel, Session, Stream
@@ -176,7 +175,7 @@ class ContainerService:
         """The new container's id. Raises NotFound when the image is not here, Conflict when the
         name is taken, InvalidInput."""
         image, config = self._image(options.image)
-        container_id = secrets.token_hex(32)
+        container_id = os.urandom(32).hex()
         resolved = resolve(options, config, container_id)
         self._networks.check(resolved["network"], [PortMapping(*p) for p in resolved["ports"]])
         name = check_name(options.name) if options.name is not None else None
@@ -199,7 +198,8 @@ class ContainerService:
         try:
             row = self._insert(row, named=name is not None)
         except BaseException:
-            shutil.rmtree(self._home.container_dir(container_id), ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove_tree(self._home.container_dir(container_id))
             for mount in resolved["mounts"]:
                 if mount["type"] == "volume" and mount["anonymous"]:
                     self._volumes.remove(mount["source"], force=True)

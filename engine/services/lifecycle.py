@@ -10,9 +10,8 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine import home as homes
@@ -23,6 +22,7 @@ from engine.kernel.cgroup import open_cgroup
 from engine.model.container import PortMapping
 from engine.monitor import client
 from engine.services import host_files
+from engine.storage.trash import remove_tree
 
 if TYPE_CHECKING:
     from engine.home import Home
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from engine.network.networking import Networking
     from engine.services.volumes import VolumeService
     from engine.storage.container_store import ContainerRow, ContainerStore
+    from engine.storage.network_store import NetworkStore
     from engine.storage.snapshots import Snapshots
     from engine.storage.volume_store import VolumeStore
 
@@ -50,13 +51,15 @@ class Lifecycle:
         snapshots: Snapshots,
         volumes: VolumeService,
         volume_store: VolumeStore,
-        networking: Networking,
+        network_store: NetworkStore,
+        networking: Callable[[], Networking],
     ) -> None:
         self._home = home
         self._store = store
         self._snapshots = snapshots
         self._volumes = volumes
         self._volume_store = volume_store
+        self._network_store = network_store
         self._networking = networking
 
     def locked(self, container_id: str) -> contextlib.AbstractContextManager[int]:
@@ -93,7 +96,7 @@ class Lifecycle:
         try:
             launched = self._launch(row, size, attach, stdin)
         except EngineError as error:
-            self._networking.disconnect(row.id)
+            self._disconnect(row)
             if row.auto_remove:
                 self.remove(row, volumes=True)
                 raise
@@ -103,7 +106,7 @@ class Lifecycle:
             )  # fmt: skip
             raise
         except BaseException:
-            self._networking.disconnect(row.id)
+            self._disconnect(row)
             raise
         self._store.set_state(
             row.id, state="running", pid=launched.pid, started_ns=launched.started_ns,
@@ -184,11 +187,16 @@ class Lifecycle:
 
     def _connect(self, row: ContainerRow) -> Endpoint | None:
         """Its place in a bridge network; None with the networks host and none."""
-        network = self._networking.store.get(row.config["network"])
+        network = self._network_store.get(row.config["network"])
         if network.driver != "bridge":
             return None
         wanted = [PortMapping(*port) for port in row.config["ports"]]
-        return self._networking.connect(network.id, row.id, row.name, wanted)
+        return self._networking().connect(network.id, row.id, row.name, wanted)
+
+    def _disconnect(self, row: ContainerRow) -> None:
+        """It is in no network any more."""
+        if self._network_store.endpoints(container_id=row.id):
+            self._networking().disconnect(row.id)
 
     def _overlay(self, row: ContainerRow) -> tuple[tuple[str, ...], str, str]:
         if os.path.isdir(f"{self._home.upper_dir(row.id)}/diff"):
@@ -220,7 +228,7 @@ class Lifecycle:
 
     def _write_hosts(self, network_id: str) -> None:
         """Everybody in a network knows everybody's name."""
-        members = self._networking.members(network_id)
+        members = self._networking().members(network_id)
         for each in members:
             directory = self._home.container_dir(each.container_id)
             own = self._store.find(each.container_id)
@@ -408,7 +416,7 @@ class Lifecycle:
             if cgroup.is_frozen():
                 cgroup.thaw()
             cgroup.kill()
-        self._networking.disconnect(row.id)
+        self._disconnect(row)
         with contextlib.suppress(OSError):  # reconcile finds it again
             cgroup.remove()
         code, oom_killed = end.get("exit_code", UNKNOWN_EXIT), end.get("oom_killed", False)
@@ -431,11 +439,13 @@ class Lifecycle:
     def remove(self, row: ContainerRow, *, volumes: bool) -> None:
         """Row, writable layer, log, run directory: gone. The container's lock is held."""
         anonymous = self._volume_store.anonymous_of(row.id) if volumes else []
-        self._networking.disconnect(row.id)
+        self._disconnect(row)
         self._store.remove(row.id)
         self._snapshots.remove(row.id)
-        shutil.rmtree(self._home.container_dir(row.id), ignore_errors=True)
-        shutil.rmtree(self._home.run_dir(row.id), ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove_tree(self._home.container_dir(row.id))
+        with contextlib.suppress(OSError):
+            remove_tree(self._home.run_dir(row.id))
         for name in anonymous:
             with contextlib.suppress(EngineError):
                 self._volumes.remove(name)
@@ -468,7 +478,8 @@ class Lifecycle:
         for container_id in self._orphans(running):
             directory = self._home.run_dir(container_id)
             if not client.is_alive(directory) and self._store.find(container_id) is None:
-                shutil.rmtree(directory, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    remove_tree(directory)
 
     def _orphans(self, running: set[str]) -> Iterator[str]:
         with contextlib.suppress(FileNotFoundError):

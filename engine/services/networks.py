@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from engine import journal
@@ -33,7 +33,7 @@ class NetworkService:
         home: Home,
         store: NetworkStore,
         containers: ContainerStore,
-        networking: Networking,
+        networking: Callable[[], Networking],
     ) -> None:
         self._home = home
         self._store = store
@@ -56,8 +56,9 @@ class NetworkService:
 
     def inspect(self, ref: str) -> Network:
         row = self._store.get(ref)
-        members = self._networking.members(row.id)
-        if row.driver != "bridge":
+        if row.driver == "bridge":
+            members = self._networking().members(row.id)
+        else:
             members = tuple(
                 NetworkMember(each.id, each.name, "", "", 0, "")
                 for each in self._containers.list_(("running", "paused"))
@@ -67,14 +68,14 @@ class NetworkService:
 
     def create(self, name: str, *, internal: bool = False, subnet: str | None = None) -> str:
         """The new network's id. Raises Conflict, InvalidInput."""
-        network_id = self._networking.create(name, internal=internal, subnet=subnet)
+        network_id = self._networking().create(name, internal=internal, subnet=subnet)
         journal.append(self._home.events_path, "network", "create", network_id, name)
         return network_id
 
     def remove(self, ref: str) -> None:
         """Raises Conflict while it is used."""
         row = self._store.get(ref)
-        self._networking.remove(row.id)
+        self._networking().remove(row.id)
         journal.append(self._home.events_path, "network", "destroy", row.id, row.name)
 
     def check(self, ref: str, ports: Sequence[PortMapping]) -> None:

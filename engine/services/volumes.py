@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import secrets
-import shutil
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,12 +12,13 @@ from typing import TYPE_CHECKING
 from engine import journal
 from engine.errors import Conflict, InvalidInput, NotFound
 from engine.model.volume import Usage, VolumeSummary
+from engine.storage.trash import remove_tree
 
 if TYPE_CHECKING:
     from engine.home import Home
     from engine.storage.volume_store import VolumeRow, VolumeStore
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 
 
 class VolumeService:
@@ -36,14 +36,14 @@ class VolumeService:
 
     def create(self, name: str | None = None, *, labels: Sequence[tuple[str, str]] = ()) -> str:
         """Its name; one that is there already is left as it is, as docker does."""
-        if name is not None and not _NAME.fullmatch(name):
+        if name is not None and not re.fullmatch(_NAME, name):
             raise InvalidInput(
                 f"{name!r} includes invalid characters for a local volume name",
                 "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed; for a host directory use its "
                 "absolute path",
             )
         anonymous = name is None
-        name = name or secrets.token_hex(32)
+        name = name or os.urandom(32).hex()
         self.ensure(name, anonymous=anonymous, labels=labels)
         return name
 
@@ -73,9 +73,10 @@ class VolumeService:
             raise NotFound(f"no such volume: {name}", "pydock volume ls")
         self._store.remove(name)
         # Out of sight first: a killed removal leaves garbage in trash/, never half a volume.
-        trash = f"{self._home.root}/trash/volume-{secrets.token_hex(8)}"
+        trash = f"{self._home.root}/trash/volume-{os.urandom(8).hex()}"
         os.rename(f"{self._home.root}/volumes/{name}", trash)
-        shutil.rmtree(trash, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove_tree(trash)
         journal.append(self._home.events_path, "volume", "destroy", name, name)
 
     def measure(self, name: str) -> Usage:

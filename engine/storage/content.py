@@ -10,15 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
-import secrets
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from engine.errors import Cancelled, Corrupt, InvalidInput, NotFound, Unavailable
-from engine.oci.digest import Digest, sha256_of
+from engine.oci.digest import Digest, hasher, sha256_of
 
 if TYPE_CHECKING:
     from engine.engine import Cancel
@@ -82,7 +80,7 @@ class Content:
         """The digest of `data`, which is a file in blobs/ now; the publishing transaction makes
         its row."""
         digest = sha256_of(data)
-        place = f"{self._home.root}/ingest/{secrets.token_hex(8)}"
+        place = f"{self._home.root}/ingest/{os.urandom(8).hex()}"
         try:
             with open(place, "xb") as file:
                 file.write(data)
@@ -170,8 +168,10 @@ def _is_whole(path: str, digest: Digest, size_bytes: int, *, trusted: bool) -> b
         with open(path, "rb") as file:
             if not trusted:
                 algorithm = digest.partition(":")[0]
-                found = hashlib.file_digest(file, algorithm).hexdigest()
-                if digest != f"{algorithm}:{found}":
+                found = hasher(algorithm)
+                while data := file.read(_CHUNK_BYTES):
+                    found.update(data)
+                if digest != f"{algorithm}:{found.hexdigest()}":
                     return False
             size = os.fstat(file.fileno()).st_size
             if size != size_bytes:
@@ -206,7 +206,7 @@ def drop_old_ingests(home: Home, before_seconds: float) -> None:
 def check_digest(digest: Digest, data: bytes) -> None:
     """Raises Corrupt unless `data` has this digest."""
     algorithm = digest.partition(":")[0]
-    found = hashlib.new(algorithm, data).hexdigest()
+    found = hasher(algorithm, data).hexdigest()
     if digest != f"{algorithm}:{found}":
         raise Corrupt(
             f"blob {digest}: digest mismatch: expected {digest}, got {algorithm}:{found}",
@@ -224,7 +224,7 @@ class Ingest:
         self._digest = digest
         self._size_bytes = size_bytes
         self._algorithm = digest.partition(":")[0]
-        self._hash = hashlib.new(self._algorithm)
+        self._hash = hasher(self._algorithm)
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.offset = 0
         self._rehash()
@@ -257,7 +257,7 @@ class Ingest:
         """Begin again: what came so far was not what it should be."""
         os.ftruncate(self.descriptor, 0)
         self.offset = 0
-        self._hash = hashlib.new(self._algorithm)
+        self._hash = hasher(self._algorithm)
 
     def commit(self) -> None:
         """The blob is in its place, whole and right. Raises Corrupt, and drops it then."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engine.storage.content import Content
     from engine.storage.metadata import Database
 
-_HEX = re.compile(r"(?:sha256:)?[0-9a-f]{1,64}")
+_HEX = r"(?:sha256:)?[0-9a-f]{1,64}"
 
 
 class NewImage(NamedTuple):
@@ -167,9 +167,9 @@ class ImageStore:
     def find(self, ref: str) -> ImageRow | None:
         """As `get`, None when there is none."""
         row = self._by_name(ref)
-        if row is None and _HEX.fullmatch(ref):
+        if row is None and re.fullmatch(_HEX, ref):
             row = self._by_id(ref.removeprefix("sha256:"))
-        if row is None and not _HEX.fullmatch(ref):
+        if row is None and not re.fullmatch(_HEX, ref):
             parse_reference(ref)  # what cannot be a name at all is told so
         return row
 

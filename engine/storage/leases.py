@@ -7,7 +7,6 @@ successor with the same pid apart.
 from __future__ import annotations
 
 import os
-import secrets
 import time
 
 from engine.kernel import process
@@ -24,7 +23,7 @@ class Lease:
     """A context: its items are safe from the sweep until it is left."""
 
     def __init__(self, database: Database, kind: str) -> None:
-        self.id = secrets.token_hex(8)
+        self.id = os.urandom(8).hex()
         self._database = database
         pid = os.getpid()
         with database.transaction() as cursor:

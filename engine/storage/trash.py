@@ -1,14 +1,13 @@
 """How things go: renamed out of everybody's sight at once, then removed at leisure."""
 
 import os
-import secrets
 
 from engine.home import Home
 
 
 def discard(home: Home, path: str) -> str:
     """`path` is gone from its place; returns where it is in the trash, "" if it was not there."""
-    place = f"{home.root}/trash/{secrets.token_hex(8)}"
+    place = f"{home.root}/trash/{os.urandom(8).hex()}"
     try:
         os.rename(path, place)
     except FileNotFoundError:

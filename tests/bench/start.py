@@ -22,6 +22,11 @@ def run(directory: Path) -> None:
     os.environ.update(roots)
     podman = ["podman", "--root", directory / "podman", "--runroot", directory / "podman-run",
               "--cgroup-manager", "cgroupfs"]  # fmt: skip
+    # crun, podman's runtime too, refuses a host with controllers in both trees; in this mount
+    # namespace there is one now, for everybody.
+    subprocess.run(["umount", "/sys/fs/cgroup/unified"], stderr=subprocess.DEVNULL)
+    # podman asks for more than root without CAP_SYS_RESOURCE may set.
+    limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]
     command([BIN / "pydock", "load", "-i", archive])
     command([*podman, "load", "-q", "-i", archive])
     for network in ("none", "bridge"):
@@ -31,7 +36,7 @@ def run(directory: Path) -> None:
                 [BIN / "pydock", "run", "--rm", "--network", network, image, "true"]  # noqa: B023
             ),
             "podman run --rm": lambda: command(
-                [*podman, "run", "--rm", "--network", theirs, image, "true"]  # noqa: B023
+                [*podman, "run", "--rm", *limits, "--network", theirs, image, "true"]  # noqa: B023
             ),
         }
         table(
@@ -57,9 +62,6 @@ def _runtimes(directory: Path) -> None:
     config["process"].update(terminal=False, args=["/bin/true"])
     config["root"]["readonly"] = False
     (bundle / "config.json").write_text(json.dumps(config))
-
-    # crun refuses a host with controllers in both trees; in this mount namespace there is one now.
-    subprocess.run(["umount", "/sys/fs/cgroup/unified"], stderr=subprocess.DEVNULL)
 
     def runtime(*argv: str | Path) -> Action:
         return lambda: command([*argv, "run", "--bundle", bundle, f"b{time.monotonic_ns()}"])
