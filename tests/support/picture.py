@@ -10,6 +10,7 @@ FONTS = Path("/usr/share/fonts/truetype")
 WIDTH, HEIGHT, POINT, MARGIN = 12, 26, 20, 14
 FACES = {False: "JetBrainsMono-Regular.ttf", True: "JetBrainsMono-Bold.ttf"}
 NAMES = ("black", "red", "green", "brown", "blue", "magenta", "cyan", "white")
+INK, GROUND = (0xD3, 0xD7, 0xCF), (0x16, 0x18, 0x1D)  # where the program asks for no colour
 TANGO = ("2e3436", "e06c6c", "7fb75a", "c9a227", "5f87c7", "ad7fa8", "4fb3b8", "d3d7cf")
 UP, RIGHT, DOWN, LEFT = 8, 4, 2, 1
 LINES = {
@@ -32,23 +33,22 @@ Colour = tuple[int, int, int]
 
 
 class Painter:
-    """Makes a PNG of cells as `Terminal.cells()` gives them; pyte's default is ink on ground."""
+    """Makes a PNG of cells as `Terminal.cells()` gives them."""
 
-    def __init__(self, ink: str = "d3d7cf", ground: str = "16181d") -> None:
-        self._ink, self._ground = _rgb(ink), _rgb(ground)
+    def __init__(self) -> None:
         folder = FONTS / "jetbrains-mono"
         self._faces = {b: ImageFont.truetype(str(folder / n), POINT) for b, n in FACES.items()}
         self._spare = ImageFont.truetype(str(FONTS / "dejavu" / "DejaVuSansMono.ttf"), 19)
 
     def save(self, cells: Sequence[Sequence[Any]], path: Path) -> None:
         """Write the picture."""
-        edge = self._colours(cells[0][0])[1]
+        edge = colours(cells[0][0])[1]
         size = (len(cells[0]) * WIDTH + 2 * MARGIN, len(cells) * HEIGHT + 2 * MARGIN)
         image = Image.new("RGB", size, edge)
         draw = ImageDraw.Draw(image)
         for row, line in enumerate(cells):
             for column, cell in enumerate(line):
-                ink, ground = self._colours(cell)
+                ink, ground = colours(cell)
                 x, y = MARGIN + column * WIDTH, MARGIN + row * HEIGHT
                 if ground != edge:
                     draw.rectangle((x, y, x + WIDTH - 1, y + HEIGHT - 1), fill=ground)
@@ -56,12 +56,8 @@ class Painter:
                     draw.line((x, y + HEIGHT - 4, x + WIDTH - 1, y + HEIGHT - 4), fill=ink)
                 if cell.data.strip():
                     self._glyph(draw, cell.data, x, y, ink, ground, cell.bold)
-        image.save(path, optimize=True)
-
-    def _colours(self, cell: Any) -> tuple[Colour, Colour]:
-        ink = _colour(cell.fg, self._ink)
-        ground = _colour(cell.bg, self._ground)
-        return (ground, ink) if cell.reverse else (ink, ground)
+        # A console has few colours: a palette makes the file a third as large.
+        image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
     def _glyph(
         self,
@@ -114,6 +110,12 @@ class Painter:
         else:
             face = self._spare if char in "‖▲" else self._faces[bold]
             draw.text((x, y - 1), char, font=face, fill=ink)
+
+
+def colours(cell: Any) -> tuple[Colour, Colour]:
+    """Ink and ground of one cell, as they are seen; pyte's default is INK on GROUND."""
+    ink, ground = _colour(cell.fg, INK), _colour(cell.bg, GROUND)
+    return (ground, ink) if cell.reverse else (ink, ground)
 
 
 def _rgb(value: str) -> Colour:
