@@ -303,7 +303,6 @@ def network(value: Network) -> Document:
         "Created": _moment(summary.created_ns),
         "Scope": "local",
         "Driver": summary.driver,
-        "EnableIPv4": True,
         "EnableIPv6": False,
         "IPAM": {
             "Driver": "default",

@@ -1,0 +1,80 @@
+"""Signals that end work, and a display on small terminals."""
+
+import io
+import os
+import signal
+import threading
+
+import pytest
+
+from engine.cli.main import main
+from engine.cli.output import Output
+from engine.cli.progress import Display, cancelled_by_signals
+from engine.model.progress import Progress
+from tests.support.double import Double
+
+
+def output() -> tuple[Output, io.BytesIO]:
+    out = io.BytesIO()
+    return Output(out, out, terminal=True), out
+
+
+def size(monkeypatch: pytest.MonkeyPatch, columns: int, rows: int) -> None:
+    monkeypatch.setattr(os, "get_terminal_size", lambda fd=1: os.terminal_size((columns, rows)))
+
+
+def test_an_interrupt_cancels_and_a_second_one_is_itself() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with cancelled_by_signals() as cancel:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert cancel.cancelled
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interrupted_pull_is_130_and_leaves_nothing(double: Double) -> None:
+    double.add_remote("localhost:5000/slow:1", [{"a": 1000}], step_seconds=0.2)
+    to, out = output()
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    code = main(["pull", "localhost:5000/slow:1"], connect=lambda demo: double, output=to)
+    assert code == 130
+    assert double.images.list() == []
+    assert b"cancelled" in out.getvalue().splitlines()[-2]
+
+
+def test_lines_are_cut_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    size(monkeypatch, 40, 24)
+    to, out = output()
+    Display(to).put(Progress("abc", "downloading", 1_000_000, 3_000_000))
+    assert out.getvalue() == b"abc: Downloading      1MB/3MB\n"
+    size(monkeypatch, 12, 24)
+    to, out = output()
+    Display(to).put(Progress("abc", "downloading", 1_000_000, 3_000_000))
+    assert out.getvalue() == b"abc: Downlo\n"
+
+
+def test_more_layers_than_rows_are_not_drawn_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    size(monkeypatch, 80, 4)
+    to, out = output()
+    display = Display(to)
+    for number in range(6):
+        display.put(Progress(f"layer{number}", "queued"))
+    for number in range(6):
+        display.put(Progress(f"layer{number}", "downloading", 1, 2))
+        display.put(Progress(f"layer{number}", "downloading", 2, 2))
+    text = out.getvalue().decode()
+    assert (
+        max(int(up) for up in text.replace("[", " ").replace("A", " ").split() if up.isdigit()) <= 3
+    )
+    assert text.count("layer5: Downloading") == 1
+
+
+def test_warnings_stay_and_foreign_text_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+    size(monkeypatch, 80, 24)
+    to, out = output()
+    display = Display(to)
+    display.put(Progress("", "resolving", text="resolving x"))
+    display.put(Progress("", "resolving", text="warning: \x1b[2J"))
+    display.put(Progress("abc", "retrying", text="lost\x07"))
+    assert out.getvalue() == b"warning: \\x1b[2J\nabc: Retrying: lost\\x07\n"
