@@ -97,7 +97,7 @@ def launch(
                 monitor.spawn(places)
                 theirs.close()  # so that its end shows at ours
                 monitor.prepare(spec.plan)
-                pid, started_ns = _hear(launcher)
+                pid, started_ns = _hear(launcher, directory)
             except BaseException:
                 monitor.undo()
                 raise
@@ -265,7 +265,7 @@ def _high(descriptor: int, opened: contextlib.ExitStack) -> int:
     return copy
 
 
-def _hear(launcher: socket) -> tuple[int, int]:
+def _hear(launcher: socket, directory: str) -> tuple[int, int]:
     """The container's pid and when it started. Raises StepError."""
     try:
         launcher.send(GO)
@@ -273,7 +273,9 @@ def _hear(launcher: socket) -> tuple[int, int]:
     except ConnectionError:
         answer = b""
     if not answer:
-        raise StepError("monitor", 0, "", "", "it ended without a word")
+        with open(f"{directory}/monitor.err", encoding="utf-8", errors="replace") as file:
+            last = file.read().strip().rpartition("\n")[2]
+        raise StepError("monitor", 0, "", "", last or "it ended without a word")
     result = marshal.loads(answer)
     if result[0] == FAILED:
         raise StepError(*result[1])

@@ -121,17 +121,18 @@ class LogWriter:
 
     def _rotate(self) -> None:
         """The file is log.1 now, that was log.1 is log.2 …; readers keep what they have open."""
+        fresh = -1
         try:
             fresh = _open(f"{self._path}.new")
-        except OSError:  # no room for another file: this one grows on
+            for number in range(self._max_files - 1, 0, -1):
+                older = f"{self._path}.{number - 1}" if number > 1 else self._path
+                if number == 1 or os.path.exists(older):
+                    os.rename(older, f"{self._path}.{number}")
+            os.rename(f"{self._path}.new", self._path)
+        except OSError:  # no room for another file, or the directory is gone: this one grows on
+            if fresh >= 0:
+                os.close(fresh)
             return
-        for number in range(self._max_files - 1, 0, -1):
-            older = f"{self._path}.{number - 1}" if number > 1 else self._path
-            try:
-                os.rename(older, f"{self._path}.{number}")
-            except FileNotFoundError:
-                continue
-        os.rename(f"{self._path}.new", self._path)
         os.close(self._descriptor)
         self._descriptor = fresh
         self._size = 0

@@ -198,7 +198,7 @@ class Monitor:
             if kind != protocol.DONE or peer is not self._cleaner:
                 raise ValueError("hello first")
         elif kind == protocol.IN and peer.stdin:
-            process.write(peer, bytes(message[1]))
+            process.write(peer, memoryview(message[1]).tobytes())
         elif kind == protocol.EOF and peer.stdin:
             # Who attaches later to a container made with -i cannot end its input: docker's
             # StdinOnce is for the one who ran it.

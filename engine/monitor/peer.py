@@ -21,8 +21,11 @@ _ATTACHMENT_BYTES = 1 << 24  # arguments and environment are below that: execve(
 
 
 class Peer:
-    """Nothing that is sent here ever blocks: it queues. `on_message(peer, message, attachment)` may
-    raise ValueError, IndexError, KeyError or TypeError for what makes no sense: the end of it."""
+    """Nothing that is sent here ever blocks: it queues.
+
+    `on_message(peer, message, attachment)` may raise ValueError, IndexError, KeyError, TypeError or
+    OSError for what makes no sense: the connection ends.
+    """
 
     def __init__(
         self,
@@ -133,7 +136,7 @@ class Peer:
             if not packet or flags & MSG_TRUNC:
                 raise ValueError("not a message")
             self._on_message(self, protocol.decode(packet), attachment)
-        except (ValueError, IndexError, KeyError, TypeError, EOFError):  # not one of ours
+        except (ValueError, IndexError, KeyError, TypeError, EOFError, OSError):  # not one of ours
             self.close()
         finally:
             if descriptor >= 0:

@@ -24,6 +24,7 @@ STDOUT, STDERR = 1, 2
 _READ_BYTES = 1 << 16
 _READS = 8  # of one descriptor before the others have their turn
 _RING_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 12
 _QUEUE_BYTES = 1 << 18
 _DRAIN_SECONDS = 2.0  # somebody that the process has left behind may hold its pipes for ever
 
@@ -205,16 +206,24 @@ class Process:
     def _spread(self, stream: int, data: bytes) -> None:
         if self.log is not None:
             self.log.write(stream, data)
-            self._ring.append((stream, data))
-            self._ring_bytes += len(data)
-            while self._ring_bytes - len(self._ring[0][1]) >= _RING_BYTES:
-                self._ring_bytes -= len(self._ring.pop(0)[1])
+            self._keep(stream, data)
         for peer in list(self.peers):
             self._tell(peer, stream, data)
             if peer.queued_bytes > _QUEUE_BYTES and not peer.patient:
                 self.peers.remove(peer)
                 peer.lose()
         self.balance()
+
+    def _keep(self, stream: int, data: bytes) -> None:
+        """In the ring; what comes in drops is kept in one piece, as far as that is small."""
+        ring = self._ring
+        self._ring_bytes += len(data)
+        if ring and ring[-1][0] == stream and len(ring[-1][1]) + len(data) <= _PIECE_BYTES:
+            ring[-1] = (stream, ring[-1][1] + data)
+            return
+        ring.append((stream, data))
+        while self._ring_bytes - len(ring[0][1]) >= _RING_BYTES:
+            self._ring_bytes -= len(ring.pop(0)[1])
 
     def _tell(self, peer: "Peer", stream: int, data: bytes) -> None:
         for start in range(0, len(data), protocol.CHUNK_BYTES):

@@ -80,6 +80,35 @@ def test_attach_with_replay_shows_the_last_output_and_goes_on(box: Monitored) ->
     box.end()
 
 
+def test_input_kept_open_waits_for_a_client(box: Monitored) -> None:
+    box.launch("cat", stdin=True)
+    for word in (b"one\n", b"two\n"):
+        session = box.attach(stdin=True)
+        session.write(word)
+        assert session.read() == ("stdout", word)
+        session.close_stdin()  # not the container's end: it was made with -i, without -a
+        session.close()
+    os.kill(box.state()["pid"], 9)
+    assert box.end()["exit_code"] == 137
+
+
+def test_output_in_drops_is_replayed_whole(box: Monitored) -> None:
+    box.launch("cat", stdin=True)
+    session = box.attach(stdin=True)
+    for number in range(300):
+        session.write(b"%d\n" % number)
+        assert session.read()[1] == b"%d\n" % number
+    second = box.attach(replay=True)
+    output = b""
+    while not output.endswith(b"299\n"):
+        output += second.read()[1]
+    assert output == b"".join(b"%d\n" % number for number in range(300))
+    session.close()
+    second.close()
+    os.kill(box.state()["pid"], 9)
+    box.end()
+
+
 def test_several_clients_see_the_same(box: Monitored) -> None:
     launched = box.launch("cat", stdin=True, attach=True)
     first = launched.session

@@ -45,6 +45,15 @@ def test_launch_without_a_place_for_the_log_leaves_nothing(box: Monitored) -> No
     assert not os.path.exists(box.run_dir)
 
 
+def test_monitor_that_breaks_says_why(box: Monitored, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = box.host.path / "broken.py"
+    broken.write_text("import nothing_of_that_name")
+    monkeypatch.setattr("engine.monitor.launch._ENTRY", str(broken))
+    with pytest.raises(EngineError, match=r"monitor: ModuleNotFoundError.*nothing_of_that_name"):
+        box.launch("true")
+    assert not os.path.exists(box.run_dir)
+
+
 def test_second_launch_of_a_running_container_is_a_conflict(box: Monitored) -> None:
     launched = box.launch("sleep", "100")
     with pytest.raises(Conflict, match="still at work"):
@@ -79,7 +88,7 @@ import os, sys
 sys.path[:0] = [{str(REPOSITORY)!r}]
 from engine.home import Home
 from engine.monitor import launch as module
-module._hear = lambda launcher: os.kill(os.getpid(), 9)
+module._hear = lambda *_: os.kill(os.getpid(), 9)
 home = Home({box.home.root!r}, {box.home.run_root!r}, {box.home.root_id!r})
 module.launch(home, module.LaunchSpec(*{tuple(box.spec("sleep", "100"))!r}))
 """

@@ -159,3 +159,14 @@ def test_log_grows_on_where_there_is_no_room_for_another_file(
         writer.write(1, b"line %d\n" % number)
     writer.close()
     assert content(path).count(b"\n") == 10
+
+
+def test_log_whose_directory_was_removed_takes_what_comes(path: Path) -> None:
+    directory = path.parent / "gone"
+    directory.mkdir()
+    writer = LogWriter(str(directory / "log"), max_bytes=100)
+    (directory / "log").unlink()
+    directory.rmdir()
+    for _ in range(10):
+        writer.write(1, b"a line that nobody will read\n")
+    writer.close()
