@@ -80,6 +80,7 @@ def plug(
             requests.append(rtnetlink.add_default_route(packed(endpoint.gateway), link.ifindex))
         inner.send(requests)
         _wait_for_carrier(netlink, host)
+        _wait_for_carrier(netlink, bridge.name)  # its first port gives it one
         # The bridge, and neighbours, learn where the address is now. To set a MAC again makes the
         # kernel send a gratuitous ARP; a packet socket would wait for a grace period to be closed.
         write_file(f"/proc/sys/net/ipv4/conf/{INNER_NAME}/arp_notify", b"1")
@@ -91,12 +92,12 @@ def replug(netlink: Netlink, host: str, bridge: int) -> None:
     netlink.send([rtnetlink.set_master(host, bridge), rtnetlink.bridge_port_up(host)])
 
 
-def _wait_for_carrier(netlink: Netlink, host: str) -> None:
-    """The bridge forwards from this port. The kernel notices a carrier later, in a worker; until
-    then packets are lost, the first one for a second. Asking makes it look at once (Linux 6.8)."""
+def _wait_for_carrier(netlink: Netlink, name: str) -> None:
+    """Packets pass: the port forwards, the bridge has a queue. The kernel notices a carrier later,
+    in a worker; what is sent until then is lost. Asking makes it look at once (Linux 6.8)."""
     deadline = time.monotonic() + _CARRIER_SECONDS
     while time.monotonic() < deadline:
-        link = rtnetlink.get_link(netlink, host)
+        link = rtnetlink.get_link(netlink, name)
         if link is None or link.operstate == rtnetlink.IF_OPER_UP:
             return
         time.sleep(0.0005)

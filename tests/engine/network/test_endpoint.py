@@ -47,6 +47,16 @@ def test_first_packet_arrives_at_once(lab: Lab) -> None:
         assert tcp(made.netns_path, gateway, 7000) == f"host {made.ip_address}"
 
 
+def test_first_packet_through_a_new_bridge_arrives_at_once(lab: Lab) -> None:
+    """The bridge has just got its carrier, from its first port."""
+    root = lab.root()
+    for number in range(20):
+        root.networking.create(f"n{number}")
+        made = root.networking.connect(f"n{number}", f"{number:064x}", f"c{number}")
+        # Nobody listens: the answer is a reset, at once.
+        assert tcp(lab.host, made.ip_address, 80) == "Connection refused"
+
+
 def test_address_that_is_used_again_answers_at_once(lab: Lab) -> None:
     """Neighbours still know the old owner's MAC, and the bridge its port."""
     root = lab.root()

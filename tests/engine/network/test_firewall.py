@@ -145,6 +145,7 @@ def test_neighbour_of_the_host_reaches_neither_its_loopback_nor_what_is_publishe
     run(lab.outside, "ip", "route", "delete", "table", "local", "127.0.0.0/8", "dev", "lo")
     run(lab.outside, "ip", "route", "delete", "table", "local", "127.0.0.1", "dev", "lo")
     run(lab.outside, "ip", "route", "add", "127.0.0.1", "via", HOST)
+    assert tcp(lab.outside, HOST, 7000).startswith("host")  # and they know each other's MAC now
     assert tcp(lab.outside, "127.0.0.1", 7000, source=OUTSIDE) == "timeout"
     assert tcp(lab.outside, "127.0.0.1", 8081, source=OUTSIDE) == "timeout"
 
