@@ -1,0 +1,116 @@
+"""From blocking calls to asyncio and back, without a lost error or a lost thread."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from engine.aio import offload, stream
+
+
+class Source:
+    """A stream of numbers that fails at one of them."""
+
+    def __init__(self, count: int, fails_at: int = -1) -> None:
+        self._numbers = iter(range(count))
+        self._fails_at = fails_at
+        self.closed = threading.Event()
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        if self.closed.is_set():
+            raise StopIteration
+        number = next(self._numbers)
+        if number == self._fails_at:
+            raise OSError("broken")
+        return number
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class Silent(Source):
+    """Says nothing until it is closed."""
+
+    def __next__(self) -> int:
+        self.closed.wait()
+        raise StopIteration
+
+
+def threads() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name == "engine-stream"]
+
+
+def threads_end() -> bool:
+    for thread in threads():
+        thread.join(5)
+    return not threads()
+
+
+async def test_value_and_error_of_a_blocking_call_come_back() -> None:
+    assert await offload(divmod, 7, 2) == (3, 1)
+    assert await offload(sorted, [1, 2], reverse=True) == [2, 1]
+    with pytest.raises(ZeroDivisionError):
+        await offload(divmod, 7, 0)
+
+
+async def test_loop_goes_on_while_a_call_blocks() -> None:
+    released = threading.Event()
+    waiting = asyncio.ensure_future(offload(released.wait))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    released.set()
+    assert await waiting
+
+
+async def test_items_come_in_order_and_then_the_end() -> None:
+    source = Source(500)
+    async with stream(lambda: source) as items:
+        assert [item async for item in items] == list(range(500))
+    assert source.closed.is_set()
+    assert threads_end()
+
+
+async def test_error_comes_after_the_items_before_it() -> None:
+    async with stream(Source, 10, fails_at=3) as items:
+        assert [await anext(items) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(OSError, match="broken"):
+            await anext(items)
+    assert threads_end()
+
+
+async def test_leaving_early_closes_the_stream_and_ends_its_thread() -> None:
+    source = Source(10**9)
+    async with stream(lambda: source) as items:
+        assert await anext(items) == 0
+    assert source.closed.is_set()
+    assert threads_end()
+
+
+async def test_cancelled_reader_closes_a_silent_stream() -> None:
+    source = Silent(0)
+
+    async def read() -> None:
+        async with stream(lambda: source) as items:
+            await anext(items)
+
+    reader = asyncio.ensure_future(read())
+    await asyncio.sleep(0.05)
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    assert source.closed.is_set()
+    assert threads_end()
+
+
+async def test_call_that_cannot_open_starts_no_thread() -> None:
+    def fail() -> Source:
+        raise OSError("no such container")
+
+    with pytest.raises(OSError, match="no such container"):
+        async with stream(fail):
+            pass
+    assert not threads()

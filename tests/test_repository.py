@@ -1,0 +1,110 @@
+"""The tree as a whole: every file has its test, and names only what is there for everybody."""
+
+import re
+import sys
+import sysconfig
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+_NOT_OURS = {
+    ".git", ".venv", ".cache", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis",
+    ".import_linter_cache", "__pycache__", "dist",
+}  # fmt: skip
+
+# Files without a test file of their own name, and where they are tested instead.
+ELSEWHERE = {
+    "engine/cli/call.py": "tests/engine/cli/test_main.py",
+    "engine/cli/template_tokens.py": "tests/engine/cli/test_templates.py",
+    "engine/connect.py": "tests/contract",
+    "engine/engine.py": "tests/contract",
+    "engine/errors.py": "tests/e2e/test_faults.py",
+    "engine/exit_command.py": "tests/e2e/test_cli_story.py",
+    "engine/follow.py": "tests/engine/test_events.py",
+    "engine/layers/merge.py": "tests/engine/layers/test_tree.py",
+    "engine/local.py": "tests/contract",
+    "engine/model/*.py": "tests/contract",
+    "engine/monitor/entry.py": "tests/engine/monitor/test_main.py",
+    "engine/monitor/peer.py": "tests/engine/monitor/test_main.py",
+    "engine/network/bridge.py": "tests/engine/network/test_endpoint.py",
+    "engine/network/fabric.py": "tests/engine/network/test_networking.py",
+    "engine/registry/dial.py": "tests/engine/registry/test_transport.py",
+    "engine/registry/download.py": "tests/engine/registry/test_pull.py",
+    "engine/runtime/seccomp_default.py": "tests/engine/runtime/test_seccomp_profile.py",
+    "engine/services/*.py": "tests/contract",
+    "engine/storage/restore.py": "tests/engine/storage/test_repair.py",
+    "engine/storage/spool.py": "tests/engine/storage/test_archive.py",
+    # What is drawn is held by the pictures in tests/golden/screens.
+    "tui/app.py": "tests/tui/test_console.py",
+    "tui/dialogs/*.py": "tests/tui/panes",
+    "tui/feed.py": "tests/tui/panes",
+    "tui/filters.py": "tests/tui/panes",
+    "tui/keymap.py": "tests/tui/test_actions.py",
+    "tui/opened_image.py": "tests/tui/panes/test_layers.py",
+    "tui/panes/*.py": "tests/tui/test_panes.py",
+    "tui/shell.py": "tests/e2e/test_console_story.py",
+    "tui/widgets/*.py": "tests/tui/panes",
+}
+
+
+def sources() -> Iterator[str]:
+    for package in ("engine", "tui"):
+        for path in sorted(ROOT.joinpath(package).rglob("*.py")):
+            if path.name != "__init__.py":
+                yield path.relative_to(ROOT).as_posix()
+
+
+def files() -> Iterator[Path]:
+    """Every file of the repository that is text."""
+    for path in sorted(ROOT.rglob("*")):
+        inside = path.relative_to(ROOT)
+        if path.is_file() and not _NOT_OURS.intersection(inside.parts) and path.suffix != ".png":
+            yield path
+
+
+def test_every_source_file_has_a_test() -> None:
+    untested = []
+    for source in sources():
+        folder, _, name = source.rpartition("/")
+        if not ROOT.joinpath("tests", folder, f"test_{name}").is_file() and not any(
+            fnmatchcase(source, pattern) for pattern in ELSEWHERE
+        ):
+            untested.append(source)
+    assert untested == []
+
+
+def test_list_of_what_is_tested_elsewhere_is_true() -> None:
+    for pattern, where in ELSEWHERE.items():
+        assert any(fnmatchcase(source, pattern) for source in sources()), pattern
+        assert ROOT.joinpath(where).exists(), where
+
+
+def test_readme_names_what_exists() -> None:
+    text = ROOT.joinpath("README.md").read_text()
+    wrong = []
+    for line in text.splitlines():
+        # A line of the map tells of its first path: what follows may be inside.
+        within = [ROOT]
+        for code, link in re.findall(r"`([\w.-]+/[\w./-]*)`|\]\((?!https?:)([^)#]+)\)", line):
+            name = code or link
+            if not any(place.joinpath(name).exists() for place in within):
+                wrong.append(name)
+            within.append(ROOT / name)
+    targets = re.findall(r"^([a-z-]+):", ROOT.joinpath("Makefile").read_text(), re.MULTILINE)
+    wrong += [f"make {goal}" for goal in re.findall(r"make ([a-z-]+)", text) if goal not in targets]
+    assert wrong == []
+
+
+def test_no_file_names_a_machine() -> None:
+    # Where this tree and its Python lie, and what the registries of packages are called.
+    here = {str(ROOT), str(Path.home() / ".cache"), sys.base_prefix, sysconfig.get_path("purelib")}
+    places = "|".join(re.escape(path) for path in here if path not in ("/", "/usr", "/usr/local"))
+    hosts = r"pypi[.]org|pythonhosted[.]org|npmjs[.]|crates[.]io|(?:deb|ftp)[.]debian[.]org"
+    wanted = re.compile(rf"(?<![\w.])(?:{places})(?![\w-])|[.]pyenv|{hosts}|archive[.]ubuntu[.]com")
+    found = []
+    for path in files():
+        for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
+            if wanted.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
+    assert found == []
