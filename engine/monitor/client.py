@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SOURCES: dict[int, Source] = {1: "stdout", 2: "stderr"}
 _ANSWER_BYTES = 1 << 16
+_LOOKS, _LOOK_SECONDS = 100, 0.02
 
 
 class MonitorSession:
@@ -209,43 +210,55 @@ def _connect(run_dir: str, hello: bytes, attachment: int = -1) -> MonitorSession
 def is_alive(run_dir: str) -> bool:
     """Whether a monitor, or its exit command, is at work for the container."""
     try:
-        lock = os.open(f"{run_dir}/monitor.lock", os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(f"{run_dir}/monitor.lock", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _is_free(lock)
     finally:
         os.close(lock)
-    return False
 
 
 def wait_gone(run_dir: str, cancel: Cancel | None = None) -> None:
     """Everything about the container's end is folded: the lock is free. Raises Cancelled."""
     try:
-        lock = os.open(f"{run_dir}/monitor.lock", os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(f"{run_dir}/monitor.lock", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return
-    if cancel is None:
-        try:
+    try:
+        if cancel is None:
             fcntl.flock(lock, fcntl.LOCK_SH)
-        finally:
-            os.close(lock)
-        return
-    # flock cannot be interrupted from another thread: a thread of its own waits, and we for both.
-    ended = threading.Event()
-    wake = threading.Event()
-
-    def wait() -> None:
-        with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_SH)
+        else:
+            _wait_cancellable(lock, run_dir, cancel)
+    finally:
         os.close(lock)
-        ended.set()
-        wake.set()
 
-    threading.Thread(target=wait, name="wait", daemon=True).start()
-    cancel.on_cancel(wake.set)
-    wake.wait()
-    if not ended.is_set():
-        raise Cancelled("wait: cancelled")
+
+def _wait_cancellable(lock: int, run_dir: str, cancel: Cancel) -> None:
+    """flock(2) cannot be interrupted by another thread, so this sleeps until its holder closes
+    the file; that is told a moment before the lock is free."""
+    from engine.kernel.inotify import IN_CLOSE_WRITE, Watch
+
+    try:
+        watch = Watch(run_dir, IN_CLOSE_WRITE)
+    except FileNotFoundError:  # removed by whoever holds the lock, as its last deed
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        return
+    cancel.on_cancel(watch.close)
+    looks = 0
+    try:
+        while not _is_free(lock):
+            if watch.closed:
+                raise Cancelled("wait: cancelled")
+            changes = watch.wait(_LOOK_SECONDS if looks else None)
+            looks = _LOOKS if changes.keys() & {"monitor.lock", ""} else max(0, looks - 1)
+    finally:
+        watch.release()
+
+
+def _is_free(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,6 +1,7 @@
 """Sessions at a container's own process, and who cleans up after it."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -259,10 +260,30 @@ def test_client_that_comes_too_late_does_not_clean(
 
 def test_waiting_can_be_cancelled(box: Monitored) -> None:
     launched = box.launch("sleep", "100")
+    before = os.listdir("/proc/self/fd"), threading.active_count()
     cancel = Cancel()
     threading.Timer(0.05, cancel.cancel).start()
     with pytest.raises(Cancelled):
         client.wait_gone(box.run_dir, cancel)
+    until(lambda: (os.listdir("/proc/self/fd"), threading.active_count()) == before)
     os.kill(launched.pid, 9)
     client.wait_gone(box.run_dir, Cancel())
-    box.end()
+    assert box.folded.exists()
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_cancellable_waiting_ends_when_all_is_folded(box: Monitored, removed: bool) -> None:
+    box.exit_delay_seconds = 0.2
+    box.launch("sh", "-c", "sleep 0.1")
+    waiter = threading.Thread(target=client.wait_gone, args=(box.run_dir, Cancel()))
+    waiter.start()
+    until(lambda: Path(box.run_dir, "exit.json").exists())
+    if removed:  # as --rm does, under the lock
+        time.sleep(0.1)
+        os.rename(f"{box.run_dir}/exit.json", box.host.path / "exit.json")
+        shutil.rmtree(box.run_dir)
+        os.mkdir(box.run_dir)
+        os.rename(box.host.path / "exit.json", f"{box.run_dir}/exit.json")
+    waiter.join(10)
+    assert not waiter.is_alive()
+    assert box.folded.exists()
