@@ -68,6 +68,7 @@ class ImagesPane(Pane):
     COLUMNS = COLUMNS
     SORT = "SIZE"
     DESCENDING = True
+    SNUG = True
     TABS = tuple(BODIES)
     ACTIONS: ClassVar[tuple[Action, ...]]
 

@@ -44,6 +44,7 @@ class NetworksPane(Pane):
     COLUMNS = COLUMNS
     SORT = "MEMBERS"
     DESCENDING = True
+    SNUG = True
     TABS = (MEMBERS, PORTS, MAP, INSPECT)
     ACTIONS: ClassVar[tuple[Action, ...]]
 
@@ -101,7 +102,7 @@ class NetworksPane(Pane):
         if known != self._known:
             self._known = known
             self.update_rows()
-            self.replan()
+            self.replan()  # there are other members, or ports
             self.chosen()
 
     def chosen(self) -> None:
@@ -177,12 +178,6 @@ class NetworksPane(Pane):
             places[body] = detail._replace(height=low - 1)
             places[self.ports] = Region(detail.x, y + 1, detail.width, detail.bottom - y - 1)
         return plan._replace(heads=heads, places=list(places.items()))
-
-    def update_rows(self) -> None:
-        before = len(self.list.rows)
-        super().update_rows()
-        if len(self.list.rows) != before:
-            self.replan()
 
     def draw(self, canvas: Canvas) -> None:
         super().draw(canvas)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SPLIT_FROM = 150  # columns from which on the detail stands beside the list
 LIST_SHARE = 0.56
+LEAST_ROWS = 3
 DWELL_SECONDS = 0.15  # a cursor that runs over rows opens no stream on each of them
 
 
@@ -102,6 +103,7 @@ class Pane(Sketch, Placing):
     DESCENDING: ClassVar[bool] = False
     TABS: ClassVar[tuple[str, ...]]
     NOUN: ClassVar[tuple[str, str]]  # one, many
+    SNUG: ClassVar[bool] = False  # above the detail, the list is not higher than it is long
     ACTIONS: ClassVar[tuple[Action, ...]] = ()
 
     def __init__(self) -> None:
@@ -261,7 +263,7 @@ class Pane(Sketch, Placing):
         elif not rows:
             self.list.empty = self.nothing()
         bare = not total and getattr(self.store, self.KIND).known
-        if bare != self.list.bare:
+        if bare != self.list.bare or (self.SNUG and len(rows) != len(self.list.rows)):
             self.list.bare = bare
             self.replan()
         self.list.put(rows)
@@ -363,7 +365,10 @@ class Pane(Sketch, Placing):
             detail = Region(wide + 1, 1, width - wide - 1, height - 1)
         else:
             wide = width
-            high = max(2, min(self.list_rows(height) + 2 - top, height - top - 3))
+            rows = self.list_rows(height)
+            if self.SNUG:
+                rows = min(rows, max(LEAST_ROWS, len(self.list.rows)))
+            high = max(2, min(rows + 2 - top, height - top - 3))
             listing = Region(0, top, width, high)
             head = Head(0, top + high, width, *self._head())
             detail = Region(0, head.y + 1, width, height - head.y - 1)

@@ -122,6 +122,7 @@ class VolumesPane(Pane):
     COLUMNS = COLUMNS
     SORT = "SIZE"
     DESCENDING = True
+    SNUG = True
     TABS = tuple(BODIES)
     ACTIONS: ClassVar[tuple[Action, ...]]
 
