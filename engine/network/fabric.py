@@ -85,17 +85,21 @@ class Fabric:
 
     def raise_firewall(self) -> bool:
         """The table is there, with the rules of this version; True when it was not."""
-        try:
-            self.has_firewall = True
-            if self.firewall.is_current():
-                return False
-            self.firewall.build(*self.wanted())
-        except OSError as error:
-            if not firewall.is_missing(error):
-                raise
-            self.has_firewall = False
-            return False
-        return True
+        self.has_firewall = True
+        for attempt in range(2):
+            try:
+                if self.firewall.is_current():
+                    return False
+                self.firewall.build(*self.wanted())
+                return True
+            except OSError as error:
+                if not firewall.is_missing(error):
+                    raise
+                # ENOENT also when somebody has flushed all rules just now: so look once more.
+                if error.errno != errno.ENOENT or attempt:
+                    self.has_firewall = False
+                    return False
+        raise AssertionError("unreachable")
 
     def wanted(self) -> tuple[list[Wall], list[Published]]:
         """What the table should hold: networks that have or need a bridge, ports of what is up."""
