@@ -13,7 +13,6 @@ import fcntl
 import marshal
 import os
 import select
-import shutil
 import sys
 import threading
 import time
@@ -27,7 +26,7 @@ from engine.kernel.cgroup import Cgroup, Limits
 from engine.kernel.mount import readonly_clone
 from engine.kernel.process import pidfd_open
 from engine.monitor.client import MonitorSession, memory_file
-from engine.monitor.main import CLIENT, FAILED, GO, LAUNCHER, LOCK, WORK
+from engine.monitor.protocol import CLIENT_FD, FAILED, GO, LAUNCHER_FD, LOCK_FD, WORK_FD
 from engine.runtime.create import create_cgroup
 from engine.runtime.failure import StepError, Where, explain
 
@@ -85,14 +84,14 @@ def launch(
             opened.callback(os.close, lock)
             _clear(directory)
             launcher, theirs = _pair(opened)
-            places = {LAUNCHER: theirs.fileno(), LOCK: lock}
+            places = {LAUNCHER_FD: theirs.fileno(), LOCK_FD: lock}
             client = None
             if attach:
                 client, their_client = _pair(opened)
-                places[CLIENT] = their_client.fileno()
+                places[CLIENT_FD] = their_client.fileno()
             work = _work(home, spec, directory, attach=attach, stdin=stdin, cleans=cleans)
             opened.callback(os.close, work)
-            places[WORK] = work
+            places[WORK_FD] = work
             try:
                 monitor.spawn(places)
                 theirs.close()  # so that its end shows at ours
@@ -183,6 +182,8 @@ class _Monitor:
             with contextlib.suppress(OSError):
                 self._cgroup.kill()
                 self._cgroup.remove()
+        import shutil  # with its compressors, for failures alone
+
         shutil.rmtree(self._directory, ignore_errors=True)
 
 

@@ -4,9 +4,6 @@ It creates the container, keeps its output and its exit code, serves attach and 
 becomes the exit command (execve), still holding the lock: whoever finds the lock free knows that
 everything is folded. It is single-threaded and depends on nobody: the console and `pydock` are only
 clients. Lean: a test holds the list of its imports.
-
-Descriptors that it is born with: 3 what to do (marshal), 4 the launcher, 5 the lock, 6 a first
-client or nothing.
 """
 
 import marshal
@@ -33,6 +30,7 @@ from engine.monitor.logs import LogWriter
 from engine.monitor.peer import Peer
 from engine.monitor.poller import Poller
 from engine.monitor.process import Pipes, Process
+from engine.monitor.protocol import CLIENT_FD, LAUNCHER_FD, LOCK_FD, WORK_FD
 from engine.runtime import create, exec
 from engine.runtime.failure import StepError, Where
 
@@ -40,9 +38,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
-
-WORK, LAUNCHER, LOCK, CLIENT = 3, 4, 5, 6
-GO, STARTED, FAILED = b"go", "started", "failed"
 
 _CLEANUP_SECONDS = 5.0
 _PAUSE_SECONDS = 1.0  # of accepting, when descriptors have run out
@@ -71,8 +66,8 @@ class Monitor:
 
     def launch(self) -> None:
         """The container runs and the launcher knows, or the launcher knows why not and we end."""
-        launcher = socket(AF_UNIX, SOCK_SEQPACKET, 0, LAUNCHER)
-        if launcher.recv(16) != GO:  # the launcher is gone, or had to give up
+        launcher = socket(AF_UNIX, SOCK_SEQPACKET, 0, LAUNCHER_FD)
+        if launcher.recv(16) != protocol.GO:  # the launcher is gone, or had to give up
             os._exit(1)
         where = Where()
         started_ns = time.time_ns()
@@ -94,9 +89,9 @@ class Monitor:
             if hasattr(self, "_main"):
                 os.kill(self._main.pid, 9)  # our child, not reaped yet
                 os.waitpid(self._main.pid, 0)
-            _report(launcher, (FAILED, where.describe(error)))
+            _report(launcher, (protocol.FAILED, where.describe(error)))
             os._exit(1)
-        _report(launcher, (STARTED, self._main.pid, started_ns))
+        _report(launcher, (protocol.STARTED, self._main.pid, started_ns))
 
     def _start(
         self,
@@ -154,7 +149,10 @@ class Monitor:
         """Until the container has ended and everybody who waits has been told."""
         if self._work["client"]:
             peer = Peer(
-                self._poller, socket(AF_UNIX, SOCK_SEQPACKET, 0, CLIENT), self._answer, self._gone
+                self._poller,
+                socket(AF_UNIX, SOCK_SEQPACKET, 0, CLIENT_FD),
+                self._answer,
+                self._gone,
             )
             self._peers.append(peer)
             peer.patient = True
@@ -329,7 +327,7 @@ class Monitor:
             cleaner.finish(protocol.EXIT, self._main.exit_code, False)
         assert self._log is not None
         self._log.keep_open()
-        os.set_inheritable(LOCK, True)
+        os.set_inheritable(LOCK_FD, True)
         argv, environment = self._work["exit_command"], self._work["exit_environment"]
         try:
             if not self._peers and not self._execs:
@@ -342,7 +340,7 @@ class Monitor:
     def _leave(self) -> None:
         """For our part the container is over."""
         assert self._log is not None
-        os.close(LOCK)
+        os.close(LOCK_FD)
         self._log.close()
         self._over = True
 
@@ -363,12 +361,14 @@ def _replace(path: str, text: str) -> None:
 
 def main() -> None:
     """Never returns."""
-    with os.fdopen(WORK, "rb") as file:
+    with os.fdopen(WORK_FD, "rb") as file:
         work = marshal.load(file)
-    close_range(CLIENT + 1 if work["client"] else CLIENT)
+    close_range(CLIENT_FD + 1 if work["client"] else CLIENT_FD)
     ignore_signals(_SIGHUP, _SIGINT, _SIGTERM, _SIGPIPE)
     os.chdir("/")
-    for descriptor in (LAUNCHER, LOCK, CLIENT) if work["client"] else (LAUNCHER, LOCK):
+    for descriptor in (
+        (LAUNCHER_FD, LOCK_FD, CLIENT_FD) if work["client"] else (LAUNCHER_FD, LOCK_FD)
+    ):
         os.set_inheritable(descriptor, False)
     set_child_subreaper()
     monitor = Monitor(work)

@@ -1,4 +1,4 @@
-"""What is said on a monitor's control socket.
+"""What is said on a monitor's control socket, and at its birth.
 
 SOCK_SEQPACKET: one message a packet, a marshalled tuple whose first item is its kind. Fields are
 only ever added, at the end: a monitor outlives upgrades and must understand newer clients.
@@ -30,6 +30,12 @@ HELLO, ATTACH, EXEC, IN, EOF, RESIZE, SIGNAL, DONE, OUT, TAKEN, EXIT, FAILED, LO
     "hello", "attach", "exec", "in", "eof", "resize", "signal", "done", "out", "taken", "exit",
     "failed", "lost",
 )  # fmt: skip
+
+# The descriptors that a monitor is born with: what it has to do (marshal), its launcher, its lock,
+# and a first client or nothing. With the launcher it exchanges GO, then (STARTED, pid, started_ns)
+# or (FAILED, fields).
+WORK_FD, LAUNCHER_FD, LOCK_FD, CLIENT_FD = 3, 4, 5, 6
+GO, STARTED = b"go", "started"
 
 CHUNK_BYTES = 1 << 15  # of data in one message: a packet must fit the socket's buffer
 PACKET_BYTES = CHUNK_BYTES + 1024
