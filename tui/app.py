@@ -114,7 +114,7 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
         self.status = StatusRow(engine.info, engine.capabilities, self.store)
         self.tab_row = TabRow(self._tabs, self.aside)
         self.tab_row.chosen = self.pane.NUMBER
-        self.flash = FlashRow(lambda width: self.jobs.line(width, self._cancel_key))
+        self.flash = FlashRow(self._work_line)
         self.command = CommandLine(self._words, self._run_command)
         always: list[Hint] = [("/", "filter"), (":", "command"), ("?", "keys")]
         self.footer = Footer(self._hints, always)
@@ -153,8 +153,12 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
             for widget in (self.tab_row, self.flash, self.pane):
                 widget.redraw()
 
+    def _work_line(self, width: int) -> list[Part]:
+        return [] if self.pane.shows_jobs else self.jobs.line(width, self.cancel_key)
+
     @property
-    def _cancel_key(self) -> str:
+    def cancel_key(self) -> str:
+        """What ends a job."""
         return self.registry.key(self.registry.actions["app.cancel"])
 
     def _feed_failed(self, error: EngineError) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.25  # a bar moves at most four times a second
 RATE_SECONDS = 5.0
+SUBJECT = 32  # cells that a name may take
 HERE = frozenset({"cached", "exists"})  # layers of an image that nothing is done for
 LOADED = frozenset({"verifying", "extracting", "done"})  # all their bytes have come
 T = TypeVar("T")
@@ -75,7 +76,7 @@ class Job:
         (start, before), (end, after) = self._samples[0], self._samples[-1]
         return max(0.0, (after - before) / (end - start)) if end > start else 0.0
 
-    def tail(self) -> str:
+    def tail(self, *, short: bool = False) -> str:
         """What is worth knowing besides the percentage."""
         done, total = self.bytes()
         steps = self.steps()
@@ -86,20 +87,20 @@ class Job:
         if done >= total:
             late = [s for s in steps if s.phase != "done"]
             return f"extracting, {len(late)} to go" if late else "nearly done"
-        words = [f"{format.size(done)} of {format.size(total)}"]
+        words = [] if short else [f"{format.size(done)} of {format.size(total)}"]
         rate = self.rate()
         if rate >= 1:
             words += [f"{format.rate(rate)}/s", f"{format.span((total - done) / rate)} left"]
         return "   ".join(words)
 
-    def parts(self, bar_cells: int) -> list[Part]:
-        """The job as a line: subject, bar, percentage, what else is known."""
+    def parts(self, bar_cells: int, *, short: bool = False, pad: int = 0) -> list[Part]:
+        """A line: subject (`pad` cells at least), bar, percentage, what else is known."""
         parts: list[Part] = [("◐ ", "info"), (f"{self.verb} ", "dim")]
-        parts += [(middle(self.subject, 40), "text"), (" ", "text")]
+        parts.append((f"{middle(self.subject, SUBJECT):<{pad}} ", "text"))
         if self.bytes()[1]:
             parts += format.bar(self.share, bar_cells)
             parts.append((f" {self.share:4.0%}", "strong bold"))
-        return [*parts, (f"   {self.tail()}", "dim")]
+        return [*parts, (f"   {self.tail(short=short)}", "dim")]
 
 
 class Jobs:
@@ -155,7 +156,8 @@ class Jobs:
         """For the message row: the oldest one, and the key that ends it."""
         if not self.running:
             return []
-        parts = self.running[0].parts(12 if width < 100 else 24)
+        narrow = width < 100
+        parts = self.running[0].parts(12 if narrow else 24, short=narrow)
         return [*parts, (f"   {key}", "text bold"), (" cancels", "dim")]
 
 

@@ -26,7 +26,7 @@ from tui.panes.image_detail import (
     waste_share,
 )
 from tui.panes.layers import show_layers
-from tui.panes.pane import Head, Pane, Plan
+from tui.panes.pane import SPLIT_FROM, Head, Pane, Plan
 from tui.widgets.canvas import EDGE, Canvas, Part, tail
 from tui.widgets.drawn import Drawn
 from tui.widgets.table import Cell, Column, Row
@@ -42,6 +42,7 @@ BODIES: dict[str, type[ImageFacts]] = {
 SHARE, USERS = 12, 15
 SUMMARY_ROWS = 9
 MOST_JOBS = 8
+STEP = 14  # cells for the name of a job or of a step in it
 LIVE = ("running", "paused")
 COLUMNS = (
     Column("REPOSITORY:TAG"),
@@ -140,9 +141,15 @@ class ImagesPane(Pane):
             places[self.bars] = Region(detail.x, low + 1, detail.width, detail.bottom - low - 1)
         rows = self._jobs_height()
         if rows and listing.height > rows + 8:
-            heads.append(Head(0, listing.bottom - rows - 1, plan.wall + 1, "jobs"))
-            places[self.list] = listing.shrink((0, 0, rows + 2, 0))
+            key = self.console.cancel_key
+            head = Head(0, listing.bottom - rows - 2, plan.wall + 1, "jobs", note=f"{key} cancels")
+            heads.append(head)
+            places[self.list] = listing.shrink((0, 0, rows + 3, 0))
         return plan._replace(heads=heads, places=list(places.items()))
+
+    @property
+    def shows_jobs(self) -> bool:
+        return self.size.width >= SPLIT_FROM
 
     def _jobs_height(self) -> int:
         jobs = self.console.jobs.running
@@ -162,7 +169,7 @@ class ImagesPane(Pane):
         last = y + rows
         for job in self.console.jobs.running:
             if y < last:
-                canvas.spans(EDGE, y, job.parts(24), end)
+                canvas.spans(EDGE, y, job.parts(24, pad=STEP - 1), end)
                 y += 1
             for step in job.steps():
                 if y >= last:
@@ -170,8 +177,8 @@ class ImagesPane(Pane):
                 share = step.current / step.total if step.total else 0.0
                 if step.phase == "done":
                     share = 1.0
-                canvas.put(EDGE + 7, y, f"{step.id[:10]:<12}", "faint")
-                x = canvas.spans(EDGE + 21, y, format.bar(share, 24, "dim"))
+                canvas.put(EDGE + 7, y, step.id[:10], "faint")
+                x = canvas.spans(EDGE + 7 + STEP, y, format.bar(share, 24, "dim"))
                 canvas.spans(x, y, [(f" {share:4.0%}", "dim"), (f"   {step.phase}", "faint")], end)
                 y += 1
 
@@ -303,6 +310,7 @@ def _row(row: ImageSummary, most: int, usual: str, now_ns: int) -> Row:
             users or None,
             seconds,
         ),
+        aliases=(*row.references, *row.used_by),
     )
 
 

@@ -189,6 +189,11 @@ class Pane(Sketch, Placing):
         return self.console.store
 
     @property
+    def shows_jobs(self) -> bool:
+        """Whether it has a place of its own for the work that goes on."""
+        return False
+
+    @property
     def key(self) -> str:
         """The key of the row under the cursor, "" when there is none."""
         return self.list.key

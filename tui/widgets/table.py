@@ -41,10 +41,12 @@ class Row(NamedTuple):
     glyph: Part = ("", "")
     depth: int = 0
     strong: bool = False
+    aliases: tuple[str, ...] = ()  # what it is called besides
 
     def words(self) -> list[str]:
-        """Its cells as plain text, for filters."""
-        return [c if isinstance(c, str) else "".join(text for text, _ in c) for c in self.cells]
+        """Its cells as plain text and its other names, for filters."""
+        cells = [c if isinstance(c, str) else "".join(text for text, _ in c) for c in self.cells]
+        return [*cells, *self.aliases]
 
 
 class Place(NamedTuple):

@@ -183,3 +183,12 @@ async def test_the_same_pull_is_not_begun_twice() -> None:
         await pilot.press("p", *REDIS, "enter")
         await shows(pilot, "redis:7.4 is being pulled already")
         assert len(pilot.app.jobs.running) == 1
+
+
+async def test_a_filter_finds_every_name_of_an_image() -> None:
+    scene = furnished()
+    scene.images.tag("mysql:8.4", "warehouse/db:blue")
+    async with console(scene, pane="images") as pilot:
+        await shows(pilot, "mysql:8.4 +1")
+        await pilot.press(*"/warehouse", "enter")
+        await shows(pilot, "1 of 7", "mysql:8.4 +1")
