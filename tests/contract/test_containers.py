@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -113,7 +114,7 @@ def test_an_ambiguous_beginning_is_a_conflict(engine: Engine, options: CreateOpt
 def test_what_cannot_be_made_leaves_nothing(
     engine: Engine,
     options: CreateOptions,
-    changes: dict[str, object],
+    changes: dict[str, Any],
     kind: type[Exception],
     said: str,
 ) -> None:

@@ -156,6 +156,7 @@ def test_stats_come_tick_by_tick_for_what_runs(engine: Engine, options: CreateOp
     assert [[sample.container_id for sample in tick] for tick in ticks] == [[ref]] * 3
     first, *_, last = [tick[0] for tick in ticks]
     assert last.time_ns > first.time_ns
+    assert first.cpu_percent == 0  # there is nothing to take a difference to
     assert last.cpu_usage_ns >= first.cpu_usage_ns
     assert last.memory_limit_bytes == 64 << 20
     assert 0 < last.memory_bytes < 64 << 20

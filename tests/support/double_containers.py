@@ -567,6 +567,7 @@ class DoubleStats:
         self._closed = threading.Event()
         self._next = time.monotonic()
         self._had = False
+        self._read_before: set[str] = set()
 
     def __iter__(self) -> Iterator[tuple[StatsSample, ...]]:
         return self
@@ -593,7 +594,9 @@ class DoubleStats:
                         cpu_usage_ns=sample.cpu_usage_ns + busy,
                         memory_limit_bytes=limit,
                     )
-                    yield record.sample
+                    first = record.id not in self._read_before
+                    self._read_before.add(record.id)
+                    yield record.sample._replace(cpu_percent=0.0) if first else record.sample
 
     def close(self) -> None:
         self._closed.set()

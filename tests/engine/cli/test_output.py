@@ -105,7 +105,7 @@ def test_tables_stay_tables_in_a_pipe_too() -> None:
 
 def test_errors_come_after_what_was_said_before() -> None:
     both = io.BytesIO()
-    to = Output(io.BufferedWriter(both), both, terminal=False)  # type: ignore[arg-type]
+    to = Output(io.BufferedWriter(both), both, terminal=False)
     to.line("said")
     to.error(NotFound("gone", "look again"))
     assert both.getvalue() == b"said\npydock: gone\nhint: look again\n"

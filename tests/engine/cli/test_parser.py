@@ -68,6 +68,7 @@ def test_flags_end_at_the_first_word_where_a_command_follows() -> None:
     ("line", "said"),
     [
         ("--foo", "unknown flag: --foo"),
+        ("--priv", "unknown flag: --priv"),
         ("-aZ", "unknown shorthand flag: 'Z' in -aZ"),
         ("--name", "flag needs an argument: --name"),
         ("-an", "flag needs an argument: 'n' in -an"),
