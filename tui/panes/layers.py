@@ -18,6 +18,7 @@ from tui.widgets.canvas import Canvas, Part
 from tui.widgets.drawn import Drawn
 from tui.widgets.table import Cell, Column, Row
 from tui.widgets.tree import TreeView, find
+from tui.widgets.treemap import TreeMap
 from tui.widgets.waste import LEGEND, WasteView, draw_waste
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 CHANGES, ALL, WASTE = "Changes", "All", "Waste"
 LIST_SHARE = 0.56
 FACTS = 4
+MAP_FROM = 36  # rows of the detail from which on the files lend some to their map
 MOST_WASTE = 8  # rows of the waste matrix below the list
 COLUMNS = (
     Column("#", 2, number=True, ink="faint"),
@@ -68,6 +70,7 @@ class LayersPane(Pane):
         self.image: OpenedImage | None = None
         self.files = LayerFiles(self._note_of)
         self.wasted = WasteView(self._show_waste)
+        self.map = TreeMap()
         self._bodies = {CHANGES: self.files, ALL: self.files, WASTE: self.wasted}
         self._ref = ""  # what was asked for last
         self._why_not = ""
@@ -75,10 +78,12 @@ class LayersPane(Pane):
         self._entries = ""
 
     def on_mount(self) -> None:
-        self.mount(self.files, self.wasted)
+        self.mount(self.files, self.wasted, self.map)
 
     def on_tree_view_chosen(self, event: TreeView.Chosen) -> None:
         event.stop()
+        self.map.show(self.files.files, event.node)
+        self.redraw()
 
     # -- which image
 
@@ -211,6 +216,7 @@ class LayersPane(Pane):
             self.prompt.redraw()
         self.files.empty = (("Nothing here is called so." if text else "It has no files.", "dim"),)
         self.files.show(files)
+        self.map.show(files.tree, self.files.node)
         self.redraw()
 
     def _filter_changed(self, text: str) -> None:
@@ -305,8 +311,16 @@ class LayersPane(Pane):
         places: list[tuple[Any, Region]] = [(self.list, Region(0, above, wide, high))]
         if self.filtering:
             places.append((self.prompt, Region(0, 1, wide, 1)))
-        if self.current_body is not None:
-            places.append((self.current_body, detail))
+        body = self._bodies[self.tab]
+        if split and body is self.files and detail.height >= MAP_FROM:
+            high = detail.height * 45 // 100
+            title, size = self.map.heading()
+            heads.append(Head(detail.x, detail.y + high, detail.width, title, note=size))
+            low = detail.y + high + 1
+            places.append((self.map, Region(detail.x, low, detail.width, detail.bottom - low)))
+            places.append((body, detail._replace(height=high)))
+        else:
+            places.append((body, detail))
         return Plan(places, heads, wide if split else 0, detail)
 
     def _waste_rows(self, width: int, height: int) -> int:
