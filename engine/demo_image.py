@@ -187,7 +187,7 @@ class _Layer:
     def __init__(self, command: str) -> None:
         self.command = command
         self._buffer = io.BytesIO()
-        self._tar = tarfile.open(fileobj=self._buffer, mode="w", format=tarfile.PAX_FORMAT)
+        self._tar = tarfile.TarFile(fileobj=self._buffer, mode="w", format=tarfile.PAX_FORMAT)
         self._made: set[str] = set()
 
     def directory(self, path: str, mode: int = 0o755) -> None:

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket, socketpair
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from engine.errors import Conflict, Unavailable
@@ -25,7 +25,7 @@ from engine.home import Home
 from engine.kernel.cgroup import Cgroup, Limits
 from engine.kernel.mount import readonly_clone
 from engine.kernel.process import pidfd_open
-from engine.monitor.client import MonitorSession, memory_file
+from engine.monitor.client import MonitorSession
 from engine.monitor.protocol import CLIENT_FD, FAILED, GO, LAUNCHER_FD, LOCK_FD, WORK_FD
 from engine.runtime.create import create_cgroup
 from engine.runtime.failure import StepError, Where, explain
@@ -64,7 +64,8 @@ def interpreter() -> str:
 
 def launch(
     home: Home,
-    spec: LaunchSpec,
+    container_id: str,
+    specify: Callable[[], LaunchSpec],
     *,
     attach: bool = False,
     stdin: bool = False,
@@ -72,11 +73,12 @@ def launch(
 ) -> Launched:
     """The container's program runs when this returns. Raises EngineError, and nothing is left.
 
-    With `attach` there is a session that misses no byte, and whose end, with `stdin`, is the end of
-    the container's input; with `cleans` its holder does at the end what the exit command would
-    (`MonitorSession.on_clean`).
+    `specify` decides what is started, while the monitor's interpreter boots; whatever it raises is
+    raised here. With `attach` there is a session that misses no byte, and whose end, with `stdin`,
+    is the end of the container's input; with `cleans` its holder does at the end what the exit
+    command would (`MonitorSession.on_clean`).
     """
-    directory = home.run_dir(spec.id)
+    directory = home.run_dir(container_id)
     monitor = _Monitor(directory)
     try:
         with contextlib.ExitStack() as opened:
@@ -89,12 +91,14 @@ def launch(
             if attach:
                 client, their_client = _pair(opened)
                 places[CLIENT_FD] = their_client.fileno()
-            work = _work(home, spec, directory, attach=attach, stdin=stdin, cleans=cleans)
+            work = os.memfd_create("pydock-work", os.MFD_CLOEXEC)
             opened.callback(os.close, work)
             places[WORK_FD] = work
             try:
                 monitor.spawn(places)
                 theirs.close()  # so that its end shows at ours
+                spec = specify()
+                os.pwrite(work, _work(home, spec, directory, attach, stdin, cleans), 0)
                 monitor.prepare(spec.plan)
                 pid, started_ns = _hear(launcher, directory)
             except BaseException:
@@ -108,7 +112,7 @@ def launch(
         raise explain(*error.fields) from error
     except OSError as error:
         raise Unavailable(
-            f"container {spec.name}: {error.strerror}: {error.filename or 'its monitor'}",
+            f"container {container_id[:12]}: {error.strerror}: {error.filename or 'its monitor'}",
             "pydock info shows what this host has",
             exit_code=125,
         ) from error
@@ -230,9 +234,9 @@ def _pair(opened: contextlib.ExitStack) -> tuple[socket, socket]:
 
 
 def _work(
-    home: Home, spec: LaunchSpec, directory: str, *, attach: bool, stdin: bool, cleans: bool
-) -> int:
-    """A memory file with everything that the monitor has to know."""
+    home: Home, spec: LaunchSpec, directory: str, attach: bool, stdin: bool, cleans: bool
+) -> bytes:
+    """Everything that the monitor has to know."""
     work = {
         "id": spec.id,
         "name": spec.name,
@@ -248,7 +252,7 @@ def _work(
         "exit_command": list(spec.exit_command),
         "exit_environment": spec.exit_environment,
     }
-    return memory_file(marshal.dumps(work))
+    return marshal.dumps(work)
 
 
 @contextlib.contextmanager

@@ -64,11 +64,8 @@ class Monitor:
 
     # -- birth
 
-    def launch(self) -> None:
+    def launch(self, launcher: socket) -> None:
         """The container runs and the launcher knows, or the launcher knows why not and we end."""
-        launcher = socket(AF_UNIX, SOCK_SEQPACKET, 0, LAUNCHER_FD)
-        if launcher.recv(16) != protocol.GO:  # the launcher is gone, or had to give up
-            os._exit(1)
         where = Where()
         started_ns = time.time_ns()
         try:
@@ -361,6 +358,9 @@ def _replace(path: str, text: str) -> None:
 
 def main() -> None:
     """Never returns."""
+    launcher = socket(AF_UNIX, SOCK_SEQPACKET, 0, LAUNCHER_FD)
+    if launcher.recv(16) != protocol.GO:  # the launcher is gone, or had to give up
+        os._exit(1)
     with os.fdopen(WORK_FD, "rb") as file:
         work = marshal.load(file)
     close_range(CLIENT_FD + 1 if work["client"] else CLIENT_FD)
@@ -372,6 +372,6 @@ def main() -> None:
         os.set_inheritable(descriptor, False)
     set_child_subreaper()
     monitor = Monitor(work)
-    monitor.launch()
+    monitor.launch(launcher)
     monitor.run()
     os._exit(0)

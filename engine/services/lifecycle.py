@@ -27,6 +27,7 @@ from engine.storage.trash import remove_tree
 if TYPE_CHECKING:
     from engine.home import Home
     from engine.monitor.client import MonitorSession
+    from engine.monitor.launch import Launched, LaunchSpec
     from engine.network.endpoint import Endpoint
     from engine.network.networking import Networking
     from engine.services.volumes import VolumeService
@@ -115,8 +116,7 @@ class Lifecycle:
         self.tell(row, "start")
         if launched.session is not None:
             launched.session.on_clean(lambda code: self._clean(row.id))
-        session: MonitorSession | None = launched.session
-        return session
+        return launched.session
 
     def _clean(self, container_id: str) -> None:
         with self.locked(container_id):
@@ -126,8 +126,21 @@ class Lifecycle:
 
     def _launch(
         self, row: ContainerRow, size: tuple[int, int] | None, attach: bool, stdin: bool
-    ) -> Any:
-        from engine.monitor.launch import LaunchSpec, launch
+    ) -> Launched:
+        from engine.monitor.launch import launch
+
+        return launch(
+            self._home,
+            row.id,
+            lambda: self._specify(row, size),
+            attach=attach,
+            stdin=stdin,
+            cleans=attach,
+        )
+
+    def _specify(self, row: ContainerRow, size: tuple[int, int] | None) -> LaunchSpec:
+        """Everything that its monitor must know; its network is there."""
+        from engine.monitor.launch import LaunchSpec
         from engine.runtime.bundle import make_config
         from engine.runtime.plan import make_plan
 
@@ -172,7 +185,7 @@ class Lifecycle:
         )
         with open(f"{directory}/config.json", "w") as file:
             json.dump(document, file)
-        spec = LaunchSpec(
+        return LaunchSpec(
             id=row.id,
             name=row.name,
             plan=plan,
@@ -183,7 +196,6 @@ class Lifecycle:
                 name: os.environ[name] for name in ("PYDOCK_CGROUP_PARENT",) if name in os.environ
             },
         )
-        return launch(self._home, spec, attach=attach, stdin=stdin, cleans=attach)
 
     def _connect(self, row: ContainerRow) -> Endpoint | None:
         """Its place in a bridge network; None with the networks host and none."""

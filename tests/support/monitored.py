@@ -103,7 +103,7 @@ class Monitored:
         **options: Any,
     ) -> Launched:
         return launch(
-            self.home, self.spec(*args, open_stdin=stdin, **options),
+            self.home, self.id, lambda: self.spec(*args, open_stdin=stdin, **options),
             attach=attach, stdin=stdin and attach, cleans=cleans,
         )  # fmt: skip
 

@@ -41,7 +41,7 @@ def test_launch_without_a_place_for_the_log_leaves_nothing(box: Monitored) -> No
     spec = box.spec("true")
     box.directory.rmdir()
     with pytest.raises(EngineError, match="log"):
-        launch(box.home, spec)
+        launch(box.home, box.id, lambda: spec)
     assert not os.path.exists(box.run_dir)
 
 
@@ -71,7 +71,8 @@ from pathlib import Path
 from engine.home import Home
 from engine.monitor.launch import LaunchSpec, launch
 home = Home({box.home.root!r}, {box.home.run_root!r}, {box.home.root_id!r})
-launched = launch(home, LaunchSpec(*{tuple(box.spec("sh", "-c", "sleep 0.3; echo x; exit 3"))!r}))
+spec = LaunchSpec(*{tuple(box.spec("sh", "-c", "sleep 0.3; echo x; exit 3"))!r})
+launched = launch(home, {box.id!r}, lambda: spec)
 print(launched.pid, flush=True)
 os.kill(os.getpid(), 9)
 """
@@ -90,7 +91,8 @@ from engine.home import Home
 from engine.monitor import launch as module
 module._hear = lambda *_: os.kill(os.getpid(), 9)
 home = Home({box.home.root!r}, {box.home.run_root!r}, {box.home.root_id!r})
-module.launch(home, module.LaunchSpec(*{tuple(box.spec("sleep", "100"))!r}))
+spec = module.LaunchSpec(*{tuple(box.spec("sleep", "100"))!r})
+module.launch(home, {box.id!r}, lambda: spec)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == -9, done.stderr
