@@ -28,7 +28,7 @@ class MapRow(NamedTuple):
 def lanes_for(width: int) -> int:
     """How many networks a map of this width has lanes for."""
     step, ports = _steps(width)
-    free = width - EDGE - ports - 5 - (step - 3 if width >= WIDE_FROM else 5) - ADDRESS - 15
+    free = width - EDGE - ports - 5 - (step - 3 if width >= WIDE_FROM else 5) - ADDRESS - 16
     return max(1, 1 + free // step)
 
 
