@@ -113,6 +113,7 @@ Script = Callable[[Exchange], bool]
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # many threads at once: a refused SYN comes again after a second
     faults: "FaultServer"
 
     def handle_error(self, request: object, client_address: object) -> None:
