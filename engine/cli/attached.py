@@ -33,13 +33,34 @@ def terminal_size() -> tuple[int, int] | None:
     return None
 
 
-def relay(call: Call, session: Session, *, stdin: bool) -> int:
+DETACH_KEYS = Flag(
+    "detach-keys", "Override the key sequence for detaching a container", kind="string"
+)
+
+
+def detach_keys(call: Call) -> bytes | None:
+    """What `--detach-keys` says, None where nothing. Raises InvalidInput: ask before a start."""
+    if not call.one("detach-keys"):
+        return None
+    from engine.relay import parse_keys
+
+    return parse_keys(call.one("detach-keys"))
+
+
+def relay(call: Call, session: Session, *, stdin: bool, keys: bytes | None) -> int:
     """The exit code of the session's process; 0 when the person detached."""
+    from engine.relay import DETACH_KEYS as usual
     from engine.relay import relay as run  # termios, select, signal: only where bytes flow
 
     call.output.flush()
     try:
-        code = run(session, stdin=STDIN if stdin else None, stdout=STDOUT, stderr=STDERR)
+        code = run(
+            session,
+            stdin=STDIN if stdin else None,
+            stdout=STDOUT,
+            stderr=STDERR,
+            detach_keys=usual if keys is None else keys,
+        )
     finally:
         session.close()
     return 0 if code is None else code
@@ -61,6 +82,7 @@ def _exec(call: Call) -> int:
     detach = call.on("detach")
     tty, stdin = call.on("tty"), call.on("interactive") and not detach
     check_terminal(tty=tty, stdin=stdin)
+    keys = detach_keys(call)
     session = call.engine.containers.exec(
         ref,
         command,
@@ -74,7 +96,7 @@ def _exec(call: Call) -> int:
     if detach:
         session.close()
         return 0
-    return relay(call, session, stdin=stdin)
+    return relay(call, session, stdin=stdin, keys=keys)
 
 
 EXEC = Command(
@@ -84,9 +106,10 @@ EXEC = Command(
     _exec,
     (
         Flag("detach", "Detached mode: run command in the background", short="d"),
+        DETACH_KEYS,
         *PROCESS_FLAGS,
     ),
-    refused="--privileged --detach-keys",
+    refused="--privileged",
     least=2,
     ordered=True,
     aliases="pydock container exec, pydock exec",
@@ -104,8 +127,9 @@ def _attach(call: Call) -> int:
         )
     stdin = container.interactive and not call.on("no-stdin")
     check_terminal(tty=container.summary.tty, stdin=stdin)
+    keys = detach_keys(call)
     session = call.engine.containers.attach(ref, stdin=stdin)
-    return relay(call, session, stdin=stdin)
+    return relay(call, session, stdin=stdin, keys=keys)
 
 
 ATTACH = Command(
@@ -113,8 +137,8 @@ ATTACH = Command(
     "[OPTIONS] CONTAINER",
     "Attach local standard input, output, and error streams to a running container",
     _attach,
-    (Flag("no-stdin", "Do not attach STDIN"),),
-    refused="--detach-keys --sig-proxy",
+    (DETACH_KEYS, Flag("no-stdin", "Do not attach STDIN")),
+    refused="--sig-proxy",
     least=1,
     most=1,
     aliases="pydock container attach, pydock attach",
@@ -134,8 +158,9 @@ def _start(call: Call) -> int:
     tty = container.summary.tty
     check_terminal(tty=tty, stdin=stdin)
     size = terminal_size() if tty else None
+    keys = detach_keys(call)
     session = call.engine.containers.start_attached(ref, stdin=stdin, size=size)
-    return relay(call, session, stdin=stdin)
+    return relay(call, session, stdin=stdin, keys=keys)
 
 
 START = Command(
@@ -145,9 +170,10 @@ START = Command(
     _start,
     (
         Flag("attach", "Attach STDOUT/STDERR and forward signals", short="a"),
+        DETACH_KEYS,
         Flag("interactive", "Attach container's STDIN", short="i"),
     ),
-    refused="--checkpoint --checkpoint-dir --detach-keys",
+    refused="--checkpoint --checkpoint-dir",
     least=1,
     aliases="pydock container start, pydock start",
 )

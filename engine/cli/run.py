@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from engine import units
 from engine.cli import specs
-from engine.cli.attached import PROCESS_FLAGS, check_terminal, relay, terminal_size
+from engine.cli.attached import (
+    DETACH_KEYS,
+    PROCESS_FLAGS,
+    check_terminal,
+    detach_keys,
+    relay,
+    terminal_size,
+)
 from engine.cli.parser import Command, Flag, integer, label
 from engine.errors import Cancelled, EngineError, InvalidInput, NotFound, Unsupported
 from engine.model.container import CreateOptions
@@ -47,7 +54,7 @@ FLAGS = (
 REFUSED = (
     "--add-host --annotation -a --attach --blkio-weight --blkio-weight-device --cap-add --cap-drop "
     "--cgroup-parent --cgroupns --cidfile --cpu-count --cpu-percent --cpu-period --cpu-quota "
-    "--cpu-rt-period --cpu-rt-runtime -c --cpu-shares --cpuset-cpus --cpuset-mems --detach-keys "
+    "--cpu-rt-period --cpu-rt-runtime -c --cpu-shares --cpuset-cpus --cpuset-mems "
     "--device --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps "
     "--device-write-iops --disable-content-trust --dns --dns-option --dns-opt --dns-search "
     "--domainname --expose --gpus --group-add --health-cmd --health-interval --health-retries "
@@ -157,6 +164,7 @@ def _run(call: Call) -> int:
     tty, detach = call.on("tty"), call.on("detach")
     stdin = call.on("interactive") and not detach
     check_terminal(tty=tty, stdin=stdin)
+    keys = detach_keys(call)
     container_id = _as_engine_failure(lambda: create(call))
     containers = call.engine.containers
     size = terminal_size() if tty else None
@@ -170,7 +178,7 @@ def _run(call: Call) -> int:
         if error.exit_code == EngineError.exit_code:
             error.exit_code = ENGINE_EXIT
         raise
-    return relay(call, session, stdin=stdin)
+    return relay(call, session, stdin=stdin, keys=keys)
 
 
 RUN = Command(
@@ -178,7 +186,11 @@ RUN = Command(
     "[OPTIONS] IMAGE [COMMAND] [ARG...]",
     "Create and run a new container from an image",
     _run,
-    (Flag("detach", "Run container in background and print container ID", short="d"), *FLAGS),
+    (
+        Flag("detach", "Run container in background and print container ID", short="d"),
+        DETACH_KEYS,
+        *FLAGS,
+    ),
     refused=REFUSED,
     least=1,
     ordered=True,

@@ -48,6 +48,15 @@ def test_exec_failures_have_dockers_codes(pydock: Pydock, double: Double, web: s
     assert "container web is paused" in said.err
 
 
+def test_detach_keys_are_checked_before_anything_starts(
+    pydock: Pydock, double: Double, web: str
+) -> None:
+    assert "unknown key 'nope'" in pydock("exec", "--detach-keys", "nope", web, "true").err
+    assert pydock("run", "--detach-keys", "nope", IMAGE).code == 1
+    assert [row.name for row in double.containers.list(all=True)] == ["web"]
+    assert pydock("create", "--detach-keys", "a", IMAGE).code == 125
+
+
 def test_a_detached_exec_says_nothing(pydock: Pydock, double: Double, web: str) -> None:
     assert pydock("exec", "-d", web, "sleep", "50") == (0, "", "")
     assert [each.command for each in double.containers.top(web)] == ["sleep 1000", "sleep 50"]
@@ -84,7 +93,7 @@ def test_start_attached_gives_output_and_code(pydock: Pydock, double: Double) ->
 
 
 def test_detach_keys_leave_the_container_running(pydock: Pydock, double: Double) -> None:
-    """`run -it` on a real terminal: type, see, press ctrl-p ctrl-q."""
+    """`run -it` on a real terminal: type, see, press the keys."""
     double.add_image(IMAGE)
     controller, terminal = pty.openpty()
     kept = [os.dup(number) for number in (0, 1)]
@@ -94,7 +103,7 @@ def test_detach_keys_leave_the_container_running(pydock: Pydock, double: Double)
         os.write(controller, b"hello\n")
         while b"hello\r\nhello" not in seen:
             seen.extend(os.read(controller, 1000))
-        os.write(controller, b"\x10\x11")
+        os.write(controller, b"\x10x")
 
     from engine.cli.main import main
     from engine.cli.output import Output
@@ -106,7 +115,7 @@ def test_detach_keys_leave_the_container_running(pydock: Pydock, double: Double)
         typing.start()
         with open(os.devnull, "wb") as nowhere:
             code = main(
-                ["run", "-it", "--name", "shell", IMAGE, "cat"],
+                ["run", "-it", "--detach-keys", "ctrl-p,x", "--name", "shell", IMAGE, "cat"],
                 connect=lambda demo: double,
                 output=Output(nowhere, nowhere, terminal=True),
             )
