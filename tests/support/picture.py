@@ -56,8 +56,7 @@ class Painter:
                     draw.line((x, y + HEIGHT - 4, x + WIDTH - 1, y + HEIGHT - 4), fill=ink)
                 if cell.data.strip():
                     self._glyph(draw, cell.data, x, y, ink, ground, cell.bold)
-        # A console has few colours: a palette makes the file a third as large.
-        image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        image.save(path, optimize=True)
 
     def _glyph(
         self,
