@@ -6,10 +6,14 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import host
+
+if TYPE_CHECKING:
+    from tests.support.registry import Registry
 
 CI = os.environ.get("CI") == "true"
 ROOT = os.geteuid() == 0
