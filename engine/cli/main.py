@@ -151,12 +151,25 @@ def main(
     words = sys.argv[1:] if argv is None else argv
     output = output or _standard_output()
     try:
+        return _guarded(words, connect, output)
+    except BrokenPipeError:
+        return _hang_up(BROKEN_PIPE_EXIT)
+    except EngineError as error:
+        return _hang_up(error.exit_code)  # it could not even be said
+
+
+def _guarded(words: Sequence[str], connect: Connect | None, output: Output) -> int:
+    """The exit code, after every failure is said. Raises BrokenPipeError, and Unavailable when
+    nothing can be said any more."""
+    try:
         code = _run(words, connect, output)
         output.flush()
+        return code
     except EngineError as error:
-        return _say(output, error)
+        output.error(error)
+        return error.exit_code
     except BrokenPipeError:
-        return _hang_up()
+        raise
     except KeyboardInterrupt:
         return INTERRUPT_EXIT
     except Exception as error:
@@ -165,7 +178,6 @@ def main(
         output.warn(f"pydock: {type(error).__name__}: {error}: this is a bug")
         output.warn("hint: PYDOCK_TRACEBACK=1 shows where")
         return 1
-    return code
 
 
 def script() -> NoReturn:
@@ -173,20 +185,12 @@ def script() -> NoReturn:
     modules one by one costs 7 ms, and every buffer has been written."""
     code = main()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):  # None where it was closed
             stream.flush()
     os._exit(code)
 
 
-def _say(output: Output, error: EngineError) -> int:
-    try:
-        output.error(error)
-    except BrokenPipeError:
-        return _hang_up()
-    return error.exit_code
-
-
-def _hang_up() -> int:
+def _hang_up(code: int) -> int:
     """Nobody reads any more: what is left in buffers must not be tried again at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
@@ -195,10 +199,17 @@ def _hang_up() -> int:
         except (AttributeError, OSError, ValueError):  # it is not a file
             continue
     os.close(nowhere)
-    return BROKEN_PIPE_EXIT
+    return code
 
 
 def _standard_output() -> Output:
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file that is opened must not become the output
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None or sys.stderr is None:
+        return Output(open(1, "wb", closefd=False), open(2, "wb", closefd=False), terminal=False)
     terminal = sys.stdout.isatty()
     columns = os.get_terminal_size(sys.stdout.fileno()).columns if terminal else 80
     return Output(sys.stdout.buffer, sys.stderr.buffer, terminal=terminal, columns=columns or 80)

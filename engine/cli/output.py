@@ -6,10 +6,11 @@ pipe, data stays what it is.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Generic, NamedTuple, TypeVar
 
-from engine.errors import EngineError, InvalidInput
+from engine.errors import EngineError, InvalidInput, Unavailable
 
 Row = TypeVar("Row")
 
@@ -61,11 +62,14 @@ class Output:
             self.line(line, keep="\t")
 
     def data(self, data: bytes) -> None:
-        """Bytes as they are."""
-        self._out.write(data)
+        """Bytes as they are. Raises BrokenPipeError, Unavailable (a full disk, a lost terminal)."""
+        with _writing("standard output"):
+            self._out.write(data)
 
     def flush(self) -> None:
-        self._out.flush()
+        """What was said is out. Raises as `data`."""
+        with _writing("standard output"):
+            self._out.flush()
 
     def error(self, error: EngineError) -> None:
         """Two lines on standard error: what is wrong, and the next step."""
@@ -79,9 +83,21 @@ class Output:
 
     def error_data(self, data: bytes) -> None:
         """Bytes on standard error, behind all that was said before."""
-        self._out.flush()
-        self._err.write(data)
-        self._err.flush()
+        self.flush()
+        with _writing("standard error"):
+            self._err.write(data)
+            self._err.flush()
+
+
+@contextlib.contextmanager
+def _writing(where: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise Unavailable(f"{where}: {reason}", "") from error
 
 
 class Listing(NamedTuple, Generic[Row]):
