@@ -83,7 +83,7 @@ class Job:
         if self.cancel.cancelled:
             return "stopping"
         if not total:
-            return self._text
+            return self._text or "starting"
         if done >= total:
             late = [s for s in steps if s.phase != "done"]
             return f"extracting, {len(late)} to go" if late else "nearly done"
@@ -178,7 +178,8 @@ async def pull(console: "ConsoleApp", ref: str) -> None:
     except EngineError as error:
         console.fail(f"pull {ref} failed", error)
     else:
-        took = format.span(time.monotonic() - began)
+        seconds = time.monotonic() - began
+        took = f"{seconds:.1f} s" if seconds < 60 else format.span(seconds)
         size = format.size(row.size_bytes)
         flash.say((ref, "strong"), (f" pulled in {took}, {size} unpacked", "text"))
     console.feed.touch("images")

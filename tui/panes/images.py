@@ -254,9 +254,14 @@ class ImagesPane(Pane):
         freed = sum(target.unique_bytes for target in targets)
         shared = sum(target.size_bytes for target in targets) - freed
         users = sorted({name for target in targets for name in target.used_by})
-        least = "at least " if len(targets) > 1 else ""
+        nothing = "next to nothing: others share its layers"
         facts: list[tuple[str, tuple[Part, ...]]] = [
-            ("frees", ((least, "dim"), (format.size(freed), "ok bold"))),
+            (
+                "frees",
+                (("at least ", "dim"), (format.size(freed), "ok bold"))
+                if freed
+                else ((nothing, "dim"),),
+            ),
             ("stops", (("nothing", "dim"),)),
         ]
         if users:
