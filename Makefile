@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # What the tests need beside Python: a registry, small and real root file systems, a terminal.
-PACKAGES = busybox-static debootstrap docker-registry e2fsprogs iproute2 nftables python3-venv \
-	openssl strace tmux
+PACKAGES = busybox-static debootstrap docker-registry e2fsprogs fonts-dejavu-core \
+	fonts-jetbrains-mono iproute2 nftables openssl \
+	python3-venv strace tmux
 PEERS = crun runc podman netavark skopeo
 APT = DEBIAN_FRONTEND=noninteractive apt-get -q -y
 

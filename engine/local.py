@@ -126,9 +126,12 @@ class LocalEngine:
         from engine.network import reconcile
 
         reconcile.erase(self._home)
-        parent = os.path.dirname(self._home.cgroup_path("any"))
+        ours = os.path.dirname(self._home.cgroup_path("any"))
         with contextlib.suppress(OSError):  # a monitor is just ending
-            open_cgroup(parent).remove()
+            open_cgroup(ours).remove()
+        for directory in open_cgroup(os.path.dirname(ours)).directories:
+            with contextlib.suppress(OSError):  # another root is in it
+                os.rmdir(directory)
         for path in (self._home.run_root, self._home.root):
             with contextlib.suppress(OSError):
                 remove_tree(path)

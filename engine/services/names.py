@@ -1,7 +1,5 @@
 """Names for containers that were given none: `adjective_surname`, as docker's."""
 
-import random
-
 _ADJECTIVES = """
     agile amber ample arctic avid bold brave breezy bright brisk calm candid careful cheerful
     civil clever cosmic crisp curious daring deft eager earnest easy elated epic exact fair
@@ -28,5 +26,7 @@ _SURNAMES = """
 
 def random_name(attempt: int = 0) -> str:
     """A name; from the second attempt on it carries a digit, so that a crowded host finds one."""
+    import random  # here: lists need no names
+
     name = f"{random.choice(_ADJECTIVES.split())}_{random.choice(_SURNAMES.split())}"
     return f"{name}{random.randrange(10)}" if attempt else name
