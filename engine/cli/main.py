@@ -210,9 +210,7 @@ def _standard_output() -> Output:
             os.open(os.devnull, os.O_RDWR)
     if sys.stdout is None or sys.stderr is None:
         return Output(open(1, "wb", closefd=False), open(2, "wb", closefd=False), terminal=False)
-    terminal = sys.stdout.isatty()
-    columns = os.get_terminal_size(sys.stdout.fileno()).columns if terminal else 80
-    return Output(sys.stdout.buffer, sys.stderr.buffer, terminal=terminal, columns=columns or 80)
+    return Output(sys.stdout.buffer, sys.stderr.buffer, terminal=sys.stdout.isatty())
 
 
 def _run(words: Sequence[str], connect: Connect | None, output: Output) -> int:

@@ -44,11 +44,10 @@ def _visible(character: str) -> str:
 class Output:
     """Standard output and error of one command."""
 
-    def __init__(self, out: BinaryIO, err: BinaryIO, *, terminal: bool, columns: int = 80) -> None:
+    def __init__(self, out: BinaryIO, err: BinaryIO, *, terminal: bool) -> None:
         self._out = out
         self._err = err
         self.is_terminal = terminal
-        self.columns = columns
 
     def line(self, text: str, *, keep: str = "") -> None:
         """A line; on a terminal harmless, but for the characters in `keep`."""

@@ -1,5 +1,8 @@
 """Verbs on containers: what they say, and that one failure does not stop the rest."""
 
+from types import SimpleNamespace
+
+from engine.cli.main import main
 from tests.engine.cli.conftest import Pydock
 from tests.support.double import Double
 
@@ -77,3 +80,12 @@ def test_rm_takes_anonymous_volumes_when_asked(pydock: Pydock, double: Double) -
     pydock("create", "--name", "keeper", "-v", "/data", "debian:bookworm")
     pydock("rm", "-v", "keeper")
     assert double.volumes.list() == []
+
+
+def test_the_exit_command_reaches_the_engine_of_this_host() -> None:
+    done: list[str] = []
+    engine = SimpleNamespace(
+        containers=SimpleNamespace(cleanup=done.append), close=lambda: done.append("closed")
+    )
+    assert main(["container", "cleanup", "f" * 64], connect=lambda demo: engine) == 0  # type: ignore[arg-type,return-value]
+    assert done == ["f" * 64, "closed"]
