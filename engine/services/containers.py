@@ -74,14 +74,12 @@ class ContainerService:
         found = [self._summary(row, endpoints.get(row.id, ())) for row in rows]
         if not filters:
             return found
-        from engine.services.filters import matches
+        from engine.services.filters import filter_containers
 
-        shown = any(name == "status" for name, _ in filters)
-        return [
-            row
-            for row in found
-            if matches(row, filters) and (all or shown or row.state in ("running", "paused"))
-        ]
+        shown = all or any(name == "status" for name, _ in filters)
+        return filter_containers(
+            (row for row in found if shown or row.state in ("running", "paused")), filters
+        )
 
     def inspect(self, ref: str) -> Container:
         row = self._store.get(ref)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from engine.errors import InvalidInput
 from engine.oci.reference import parse_reference
@@ -13,36 +13,29 @@ if TYPE_CHECKING:
     from engine.model.image import ImageSummary
 
 Filters = Sequence[tuple[str, str]]
+T = TypeVar("T")
+Test = Callable[[T, str], bool]
 
 
-def matches(row: ContainerSummary, filters: Filters) -> bool:
-    """Whether `ps` shows this container. Raises InvalidInput for a filter it does not know."""
-    tests: dict[str, Callable[[str], bool]] = {
-        "id": row.id.startswith,
-        "name": lambda value: value.removeprefix("/") in row.name,
-        "status": lambda value: row.state == value,
-        "exited": lambda value: row.state == "exited" and str(row.exit_code) == value,
-        "label": lambda value: _has_label(dict(row.labels), value),
-        "ancestor": lambda value: _is_ancestor(row, value),
-        "volume": lambda value: any(value in (each.name, each.target) for each in row.mounts),
-        "network": lambda value: value in row.networks,
+def filter_containers(rows: Iterable[ContainerSummary], filters: Filters) -> list[ContainerSummary]:
+    """The containers that `ps` shows. Raises InvalidInput for a filter it does not know."""
+    return _filter(_CONTAINER_TESTS, rows, filters)
+
+
+def filter_images(
+    rows: Iterable[ImageSummary], filters: Filters, labels: Callable[[str], dict[str, str]]
+) -> list[ImageSummary]:
+    """The images that `images` shows; `labels` by image id. Raises InvalidInput for a filter it
+    does not know."""
+    tests: dict[str, Test[ImageSummary]] = {
+        "dangling": lambda row, value: (not row.references) == (value.lower() in ("true", "1")),
+        "reference": lambda row, value: any(_refers(name, value) for name in row.references),
+        "label": lambda row, value: _has_label(labels(row.id), value),
     }
-    return _all(tests, filters)
+    return _filter(tests, rows, filters)
 
 
-def image_matches(
-    row: ImageSummary, filters: Filters, labels: Callable[[str], dict[str, str]]
-) -> bool:
-    """Whether `images` shows this image. Raises InvalidInput for a filter it does not know."""
-    tests: dict[str, Callable[[str], bool]] = {
-        "dangling": lambda value: (not row.references) == (value.lower() in ("true", "1")),
-        "reference": lambda value: any(_refers(name, value) for name in row.references),
-        "label": lambda value: _has_label(labels(row.id), value),
-    }
-    return _all(tests, filters)
-
-
-def _all(tests: dict[str, Callable[[str], bool]], filters: Filters) -> bool:
+def _filter(tests: dict[str, Test[T]], rows: Iterable[T], filters: Filters) -> list[T]:
     wanted: dict[str, list[str]] = {}
     for name, value in filters:
         if name not in tests:
@@ -50,7 +43,11 @@ def _all(tests: dict[str, Callable[[str], bool]], filters: Filters) -> bool:
                 f"invalid filter '{name}'", f"known ones: {', '.join(sorted(tests))}"
             )
         wanted.setdefault(name, []).append(value)
-    return all(any(tests[name](value) for value in values) for name, values in wanted.items())
+    return [
+        row
+        for row in rows
+        if all(any(tests[name](row, value) for value in values) for name, values in wanted.items())
+    ]
 
 
 def _has_label(labels: dict[str, str], wanted: str) -> bool:
@@ -73,3 +70,15 @@ def _refers(name: str, pattern: str) -> bool:
 
     repository = name.rpartition(":")[0]
     return fnmatchcase(name, pattern) or fnmatchcase(repository, pattern)
+
+
+_CONTAINER_TESTS: dict[str, Test[ContainerSummary]] = {
+    "id": lambda row, value: row.id.startswith(value),
+    "name": lambda row, value: value.removeprefix("/") in row.name,
+    "status": lambda row, value: row.state == value,
+    "exited": lambda row, value: row.state == "exited" and str(row.exit_code) == value,
+    "label": lambda row, value: _has_label(dict(row.labels), value),
+    "ancestor": _is_ancestor,
+    "volume": lambda row, value: any(value in (each.name, each.target) for each in row.mounts),
+    "network": lambda row, value: value in row.networks,
+}

@@ -46,9 +46,9 @@ class ImageService:
         users = self._users()
         rows = [self._summary(listed, users) for listed in self._store.list_()]
         if filters:
-            from engine.services.filters import image_matches
+            from engine.services.filters import filter_images
 
-            rows = [row for row in rows if image_matches(row, filters, self._labels)]
+            rows = filter_images(rows, filters, self._labels)
         return rows
 
     def _labels(self, image_id: str) -> dict[str, str]:

@@ -133,9 +133,7 @@ def test_ten_runs_at_once(debian: str, pydock: Pydock) -> None:
         )
         for i in range(10)
     ]
-    assert [(run.communicate()[1], run.returncode) for run in runs] == [
-        (b"", i) for i in range(10)
-    ]
+    assert [(run.communicate()[1], run.returncode) for run in runs] == [(b"", i) for i in range(10)]
     assert pydock("ps", "-aq").stdout == ""
     assert pydock("system", "fsck").returncode == 0
 

@@ -34,7 +34,8 @@ def test_sizes_are_decimal(size: float, digits: int, shown: str) -> None:
 @pytest.mark.parametrize(
     ("size", "shown"),
     [(0, "0B"), (1024, "1KiB"), (1 << 20, "1MiB"), (13_107_200, "12.5MiB"),
-     (16_660_553_728, "15.52GiB"), (int(3.42 * 2**30), "3.42GiB"), (int(5.372 * 2**40), "5.372TiB")],
+     (16_660_553_728, "15.52GiB"), (int(3.42 * 2**30), "3.42GiB"),
+     (int(5.372 * 2**40), "5.372TiB")],
 )  # fmt: skip
 def test_memory_is_binary(size: int, shown: str) -> None:
     assert units.binary_size(size) == shown

@@ -46,13 +46,13 @@ class DoubleContainers:
     def list(
         self, *, all: bool = False, filters: Sequence[tuple[str, str]] = ()
     ) -> builtins.list[ContainerSummary]:
-        from engine.services.filters import matches
+        from engine.services.filters import filter_containers
 
         with self._world.lock:
             rows = [record.container.summary for record in self._world.containers.values()]
         shown = all or any(name == "status" for name, _ in filters)
         rows.sort(key=lambda row: -row.created_ns)
-        return [row for row in rows if (shown or row.state in _LIVE) and matches(row, filters)]
+        return filter_containers([row for row in rows if shown or row.state in _LIVE], filters)
 
     def inspect(self, ref: str) -> Container:
         return self._world.get(ref).container

@@ -72,13 +72,13 @@ class DoubleImages:
     def list(
         self, *, all: bool = False, filters: Sequence[tuple[str, str]] = ()
     ) -> builtins.list[ImageSummary]:
-        from engine.services.filters import image_matches
+        from engine.services.filters import filter_images
 
         with self._world.lock:
             rows = [self._summary(image) for image in self._world.images.values()]
             labels = {image.id: dict(image.config.labels) for image in self._world.images.values()}
         rows.sort(key=lambda row: (-row.created_ns, row.id))
-        return [row for row in rows if image_matches(row, filters, labels.__getitem__)]
+        return filter_images(rows, filters, labels.__getitem__)
 
     def inspect(self, ref: str) -> Image:
         with self._world.lock:
