@@ -39,7 +39,7 @@ def test_every_pane_is_here() -> None:
 def test_an_idle_pane_writes_nothing_and_its_first_paint_is_cheap(pane: str) -> None:
     with started(pane) as terminal:
         assert terminal.bytes_read <= BUDGET_BYTES
-        assert terminal.pump(1.5) == 0
+        assert terminal.pump(1.0) == 0
 
 
 def test_names_in_images_reach_the_terminal_as_text_only() -> None:

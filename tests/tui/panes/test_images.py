@@ -104,7 +104,7 @@ async def test_the_image_of_a_running_container_is_not_removed() -> None:
 
 async def test_pull_is_a_job_that_survives_a_change_of_panes() -> None:
     scene = furnished()
-    scene.add_remote(REDIS, REDIS_LAYERS, step_seconds=0.05)
+    scene.add_remote(REDIS, REDIS_LAYERS, step_seconds=0.03)
     async with console(scene, (200, 50), pane="images") as pilot:
         await pilot.press("p", *REDIS, "enter")
         await shows(pilot, "◐ pull redis:7.4", "^x cancels", "── jobs ──", "downloading")
