@@ -121,7 +121,7 @@ def _mounts(options: CreateOptions, image: ImageConfig) -> list[dict[str, Any]]:
     """Requested mounts, and an anonymous volume for each VOLUME of the image left uncovered."""
     mounts: dict[str, dict[str, Any]] = {}
     for request in options.mounts:
-        target = os.path.normpath(request.target)
+        target = _normal(request.target)
         if not request.target.startswith("/") or target == "/":
             raise InvalidInput(
                 f"invalid volume specification: destination {request.target!r}",
@@ -139,8 +139,8 @@ def _mounts(options: CreateOptions, image: ImageConfig) -> list[dict[str, Any]]:
             "anonymous": request.type == "volume" and not request.source,
         }
     for path in image.volumes:
-        target = os.path.normpath(path)
-        if target.startswith("/") and target != "/":
+        target = _normal(path)
+        if path.startswith("/") and target != "/":
             mounts.setdefault(
                 target,
                 {
@@ -152,3 +152,8 @@ def _mounts(options: CreateOptions, image: ImageConfig) -> list[dict[str, Any]]:
                 },
             )
     return [mounts[target] for target in sorted(mounts)]
+
+
+def _normal(path: str) -> str:
+    """`path` with one leading slash: os.path.normpath keeps two, which POSIX lets mean something."""
+    return os.path.normpath("/" + path.lstrip("/"))
