@@ -155,5 +155,5 @@ def _mounts(options: CreateOptions, image: ImageConfig) -> list[dict[str, Any]]:
 
 
 def _normal(path: str) -> str:
-    """`path` with one leading slash: os.path.normpath keeps two, which POSIX lets mean something."""
+    """`path` with one leading slash: normpath alone keeps two, which POSIX allows."""
     return os.path.normpath("/" + path.lstrip("/"))
