@@ -7,7 +7,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -39,9 +39,13 @@ async def stream(
             return
         future = asyncio.run_coroutine_threadsafe(queue.put((tag, value)), loop)
         while not stopped.is_set():
-            with contextlib.suppress(TimeoutError):
+            try:
                 future.result(timeout=0.1)
-                return
+            except TimeoutError:
+                continue
+            except CancelledError:  # the loop ended while we waited
+                pass
+            return
         future.cancel()
 
     def pump() -> None:

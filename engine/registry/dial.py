@@ -142,6 +142,8 @@ class Dialer:
         self, origin: Origin, host: str, port: int, deadline: float
     ) -> list[tuple[int, Any]]:
         """Families and addresses, the families in turns. In a thread: it cannot be interrupted."""
+        if host == "localhost":  # loopback whatever the resolver says: RFC 6761, 6.3
+            return [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port, 0, 0))]
         found: list[Any] = []
 
         def look_up() -> None:

@@ -94,6 +94,7 @@ class Lifecycle:
                 "cannot start a paused container, try unpause instead", f"pydock unpause {row.name}"
             )
         client.wait_gone(self._home.run_dir(row.id))
+        self._disconnect(row)  # what a killed start may have left
         try:
             launched = self._launch(row, size, attach, stdin)
         except EngineError as error:

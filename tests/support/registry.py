@@ -162,7 +162,7 @@ class Registry:
             context = ssl.create_default_context(cafile=str(self.tls.authority))
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # on from Python 3.13
             return http.client.HTTPSConnection("localhost", self.port, context=context)
-        return http.client.HTTPConnection("localhost", self.port)
+        return http.client.HTTPConnection("127.0.0.1", self.port)
 
     def headers(self, repository: str) -> dict[str, str]:
         """What a push needs to be let in."""

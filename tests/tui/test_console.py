@@ -47,7 +47,7 @@ def test_screen_is_cell_by_cell_that_of_stock_textual(size: tuple[int, int]) -> 
         for key in ["", *keys]:
             for terminal in (ours, theirs):
                 terminal.type(key)
-                terminal.settle(0.12)
+                terminal.settle(0.6)
             assert same_picture(ours.pyte_screen, theirs.pyte_screen) == [], f"after {key!r}"
         assert ours.bytes_read < theirs.bytes_read / 4
 
