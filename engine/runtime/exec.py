@@ -70,6 +70,8 @@ def enter(
     try:
         pidfd = pidfd_open(pid)
         opened.append(pidfd)
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened.append(root)
         namespace = -1
         if _flags(plan) & CLONE_NEWPID:
             namespace = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
@@ -80,7 +82,7 @@ def enter(
             raise failure("write", errno.EBUSY, cgroup.path)
         where.at("clone")
         created = spawn(
-            lambda channel: _run(plan, process, channel, stdio, pidfd, console),
+            lambda channel: _run(plan, process, channel, stdio, pidfd, root, console),
             0,
             namespace,
             cgroup,
@@ -108,15 +110,19 @@ def _run(
     channel: socket,
     stdio: tuple[int, int, int],
     pidfd: int,
+    root: int,
     console: bool,
 ) -> NoReturn:
     where = Where()
     try:
-        init.begin(plan, channel, stdio, [pidfd], where)
+        init.begin(plan, channel, stdio, [pidfd, root], where)
         where.at("namespace")
         setns(pidfd, _flags(plan) & ~CLONE_NEWPID)  # the parent has joined that one for us
         os.close(pidfd)
-        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        # setns(2) leaves us at the root of the mount namespace. On a host that itself is chrooted,
+        # that is not where the container has pivoted to.
+        os.fchdir(root)
+        os.chroot(".")
         master = init.open_console(root, process, where, bind=False) if console else -1
         identity = init.prepare(root, process, where)
         init.announce(channel, master)
