@@ -13,6 +13,7 @@ PARTS = {"start": start.run, "pull": pull.run, "console": console.run}
 
 def main() -> None:
     chosen = sys.argv[1:] or list(PARTS)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's second start has its .pyc files
     host.enter()
     uname = os.uname()
     print(f"{os.cpu_count()} cores, Linux {uname.release}, Python {sys.version.split()[0]}")

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +16,9 @@ ROUNDS = 5
 
 def run(directory: Path) -> None:
     """pydock (which syncs), podman and skopeo (which do not), each into an empty store."""
-    with Registry(directory / "registry") as registry:
+    shelf = directory / "registry"
+    shelf.mkdir()
+    with Registry(shelf) as registry:
         reference = images.push_layer_tar(registry, "debian", "bookworm", debian.debian_layer())
         stores = {name: directory / name for name in ("pydock", "podman", "skopeo")}
         ours = {"PYDOCK_ROOT": str(stores["pydock"]), "PYDOCK_RUN_ROOT": str(directory / "run")}
@@ -35,6 +38,8 @@ def run(directory: Path) -> None:
         def empty(name: str) -> None:
             store = stores[name.partition(" ")[0]]
             if store.exists():
+                # containers/storage keeps a mount of its own there.
+                subprocess.run(["umount", "-l", store / "overlay"], stderr=subprocess.DEVNULL)
                 shutil.rmtree(store)
             os.sync()
 
