@@ -15,9 +15,11 @@ run: $(VENV)/.run
 	$(BIN)/pydock-tui --demo
 
 test: packages check
+	$(BIN)/python -m tests.support.debian
 	$(BIN)/python -m pytest -m "not long"
 
 test-long: packages check
+	$(BIN)/python -m tests.support.debian
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.dev
@@ -33,6 +35,7 @@ format: $(VENV)/.dev
 
 bench: packages $(VENV)/.dev
 	@dpkg -s $(PEERS) >/dev/null 2>&1 || { apt-get -q update && $(APT) install --no-install-recommends $(PEERS); }
+	$(BIN)/python -m tests.support.debian
 	$(BIN)/python -m tests.bench
 
 screenshots: packages $(VENV)/.dev

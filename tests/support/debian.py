@@ -1,4 +1,7 @@
-"""One real Debian image: made by debootstrap once, kept outside the tree."""
+"""One real Debian image: made by debootstrap once, kept outside the tree.
+
+Run as a module (`make test` does) it makes the layer: the child host of the tests has no network.
+"""
 
 import os
 import shutil
@@ -32,3 +35,7 @@ def debian_layer() -> Path:
         finally:
             shutil.rmtree(tree, ignore_errors=True)
     return path
+
+
+if __name__ == "__main__":
+    debian_layer()
