@@ -62,7 +62,8 @@ class Tap(Generic[T]):
     """A stream that gives what was put in, and waits for more until it is closed."""
 
     def __init__(self, *items: T) -> None:
-        self._queue: queue.Queue[T | None] = queue.Queue()
+        # Ticks come from a signal's handler, which may interrupt itself: only this one allows that.
+        self._queue: queue.SimpleQueue[T | None] = queue.SimpleQueue()
         for item in items:
             self.put(item)
 
