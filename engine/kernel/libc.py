@@ -29,6 +29,7 @@ _NUMBERS = {  # x86_64, aarch64
     "pidfd_send_signal": (424, 424),
     "pivot_root": (155, 41),
     "prctl": (157, 167),
+    "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135),
     "seccomp": (317, 277),
     "setdomainname": (171, 162),

@@ -21,9 +21,10 @@ _PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, struct pidfd_info), first publis
 _PIDFD_INFO_EXIT = 1 << 3
 
 _SIG_SETMASK = 2
-_SIG_DFL, _SIG_IGN = 0, 1
+_SIG_IGN = 1
+_DEFAULT_ACTION = bytes(32)  # struct sigaction: SIG_DFL, no flags, no restorer, an empty mask
 _LAST_SIGNAL = 64
-_UNCHANGEABLE = (9, 19, 32, 33)  # KILL, STOP, and the two that glibc keeps for itself
+_UNCHANGEABLE = (9, 19)  # KILL, STOP
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 _libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
@@ -129,11 +130,12 @@ def set_no_new_privs() -> None:
 def reset_signals() -> None:
     """Every signal has its default action and none is blocked, as a fresh program expects.
 
-    Ignored signals stay ignored through execve(2), and Python ignores SIGPIPE and SIGXFSZ.
+    Ignored signals stay ignored through execve(2), and Python ignores SIGPIPE and SIGXFSZ. By the
+    raw call, because whoever started us may ignore 32 or 33, which glibc keeps for itself.
     """
     for signal in range(1, _LAST_SIGNAL + 1):
         if signal not in _UNCHANGEABLE:
-            _libc.signal(signal, _SIG_DFL)
+            syscall("rt_sigaction", signal, _DEFAULT_ACTION, None, 8)
     syscall("rt_sigprocmask", _SIG_SETMASK, bytes(8), None, 8)
 
 

@@ -1,13 +1,17 @@
 import errno
 import os
 import signal
+import struct
 import time
 from pathlib import Path
 
 import pytest
 
 from engine.kernel import process
+from engine.kernel.libc import syscall
 from tests.support.child import in_child
+
+_SIGCANCEL = 32  # glibc's sigaction(3) does not touch it
 
 
 def child(code: int = 0, delay_seconds: float = 0) -> tuple[int, int]:
@@ -74,6 +78,8 @@ def test_zombie_is_not_alive() -> None:
 def test_signals_of_a_fresh_program_have_their_defaults() -> None:
     def masks() -> tuple[str, str]:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        ignore = struct.pack("4Q", signal.SIG_IGN, 0, 0, 0)
+        syscall("rt_sigaction", _SIGCANCEL, ignore, None, 8)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         process.reset_signals()
         text = Path("/proc/self/status").read_text()
