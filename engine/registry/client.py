@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import threading
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -26,12 +27,12 @@ from engine.oci.digest import Digest, parse_digest, sha256_of
 from engine.oci.reference import TAG, Reference
 from engine.registry.credentials import find_credential
 from engine.registry.hosts import Hosts, address_of
-from engine.registry.origin import Origin, split_url
+from engine.registry.origin import Origin, check_leads_outside, split_url
 from engine.registry.retry import TRANSIENT_STATUSES, Transient, parse_retry_after
 from engine.registry.secret import quote_foreign
 from engine.registry.timeouts import Timeouts
 from engine.registry.tokens import Authorizer
-from engine.registry.transport import Response, Transport
+from engine.registry.transport import Body, Response, Transport
 
 _ACCEPT = ", ".join((OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST))
 _MAX_ANSWERS = 2  # 401s in a row: one for the token, one for a wider scope
@@ -46,12 +47,27 @@ class Document(NamedTuple):
 
 
 class Repository:
-    """What a reference names, on its registry. Safe from any thread; all of it ends on cancel."""
+    """What a reference names, on its registry. Safe from any thread; all of it ends on cancel.
+
+    `actions` is what tokens are asked for ("pull", "pull,push", "delete"); `readable` names other
+    repositories of the registry whose blobs are mounted from.
+    """
 
     def __init__(
-        self, reference: Reference, hosts: Hosts, timeouts: Timeouts, cancel: Cancel
+        self,
+        reference: Reference,
+        hosts: Hosts,
+        timeouts: Timeouts,
+        cancel: Cancel,
+        *,
+        actions: str = "pull",
+        readable: Sequence[str] = (),
     ) -> None:
         self.reference = reference
+        self._scopes = (
+            f"repository:{reference.path}:{actions}",
+            *(f"repository:{path}:pull" for path in readable),
+        )
         self.transport = Transport(hosts, timeouts, cancel)
         self._hosts = hosts
         self._timeouts = timeouts
@@ -149,17 +165,49 @@ class Repository:
 
     # Sending, and being let in.
 
-    def _send(self, method: str, path: str, headers: dict[str, str]) -> Response:
+    def request(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Body | None = None,
+    ) -> Response:
+        """The answer, any status, after we are let in. `target` is a path below the repository
+        ("blobs/uploads/"), or a URL that the registry gave (join_url of a Location): credentials
+        go there only if it is the registry's own. Raises Transient, Unavailable, Cancelled …"""
+        return self._send(method, target, dict(headers or {}), body)
+
+    def check(self, response: Response, good: Collection[int], what: str, target: str) -> None:
+        """Nothing when the status is one of `good`. Else raises what a person is told of it, or
+        Transient; closes `response` then."""
+        if response.status not in good:
+            with response:
+                self._fail(response, what, target)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes | Body | None = None,
+    ) -> Response:
         origin, authorizer = self._find_origin()
         url = f"{origin.scheme}://{origin.name}/v2/{self.reference.path}/{path}"
+        if "://" in path:
+            url = path
+            other, _ = split_url(url)
+            check_leads_outside(origin, other, "upload address")
+            if not other.is_same(origin):  # such an address is proof enough
+                return self.transport.request(method, url, headers, body=body)
         for _ in range(_MAX_ANSWERS):
             sent = authorizer.header()
-            response = self.transport.request(method, url, headers | sent)
+            response = self.transport.request(method, url, headers | sent, body=body)
             if response.status != 401 or not response.origin.is_same(origin):
                 break
             authorizer.answer(response, sent)
         else:
-            response = self.transport.request(method, url, headers | authorizer.header())
+            sent = authorizer.header()
+            response = self.transport.request(method, url, headers | sent, body=body)
         if not response.origin.is_same(origin) and response.status >= 400:
             status = response.status
             response.close()  # an expired address, perhaps: the next try gets a new one
@@ -184,6 +232,7 @@ class Repository:
                     domain,
                     path,
                     lambda: find_credential(domain, path, self._timeouts),
+                    scopes=self._scopes,
                 )
                 self._found = origin, authorizer
             return self._found

@@ -8,6 +8,7 @@ class Timeouts(NamedTuple):
 
     connect_seconds: float = 10
     headers_seconds: float = 30  # from the request to the first line of the answer
+    put_seconds: float = 300  # the same for a PUT: a registry may copy the whole blob first
     stall_seconds: float = 30  # without a byte
     slow_seconds: float = 60  # below `slow_bytes_per_second` for so long: a new connection
     slow_bytes_per_second: int = 1024

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -37,12 +37,14 @@ class Authorizer:
         repository: str,
         find_credential: Callable[[], Credential | None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        scopes: Sequence[str] | None = None,
     ) -> None:
         self._transport = transport
         self._origin = origin
         self._registry = registry  # as the person calls it
         self._repository = repository
-        self._scope = f"repository:{repository}:pull"
+        self._scopes = (f"repository:{repository}:pull",) if scopes is None else tuple(scopes)
         self._find_credential = find_credential
         self._clock = clock
         self._lock = threading.Lock()
@@ -94,9 +96,10 @@ class Authorizer:
                 f"{self._repository}",
                 f"pydock login {self._registry}",
             )
+        verb = "push" if any("push" in scope for scope in self._scopes) else "pull"
         return NotFound(
-            f"pull access denied for {self._repository} on {self._registry}: it does not exist or "
-            "needs a login, the registry does not say which",
+            f"{verb} access denied for {self._repository} on {self._registry}: it does not exist "
+            "or needs a login, the registry does not say which",
             f"check the name, or pydock login {self._registry}",
         )
 
@@ -146,9 +149,7 @@ class Authorizer:
 
     def _ask_for_token(self, challenge: Challenge, credential: Credential | None) -> Response:
         realm = challenge.parameters["realm"]
-        asked = challenge.parameters.get("scope")
-        # What the registry asks for comes first: a proxy may map names. Never more than that.
-        scopes = [asked] if asked and asked != self._scope else [self._scope]
+        scopes = _join_scopes(challenge.parameters.get("scope", ""), self._scopes)
         query = [("scope", scope) for scope in scopes]
         if service := challenge.parameters.get("service"):
             query.insert(0, ("service", service))
@@ -176,6 +177,26 @@ class Authorizer:
             query.append(("account", credential.user))
         separator = "&" if "?" in realm else "?"
         return self._transport.request("GET", f"{realm}{separator}{urlencode(query)}", headers)
+
+
+def _join_scopes(asked: str, wanted: Sequence[str]) -> list[str]:
+    """What to ask a token server for. What the registry asks for comes first (a proxy may map
+    names); of ours what it did not name, and never more than we need."""
+    if not asked:
+        return list(wanted)
+    scopes: list[str] = []
+    for scope in asked.split():
+        name, _, actions = scope.rpartition(":")
+        for own in wanted:
+            own_name, _, own_actions = own.rpartition(":")
+            if own_name == name and set(actions.split(",")) <= set(own_actions.split(",")):
+                scope = own
+        scopes.append(scope)
+    names = {scope.rpartition(":")[0] for scope in scopes}
+    own_names = {scope.rpartition(":")[0] for scope in wanted}
+    if names & own_names:
+        scopes += [scope for scope in wanted if scope.rpartition(":")[0] not in names]
+    return scopes
 
 
 def _parse_token(body: bytes, origin: Origin) -> tuple[Secret, float]:

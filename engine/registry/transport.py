@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from itertools import chain
 from types import TracebackType
+from typing import Protocol
 
 from engine.engine import Cancel
 from engine.errors import InvalidInput, Unavailable
@@ -29,6 +30,19 @@ USER_AGENT = "pydock/0.1"
 MAX_REDIRECTS = 5
 MAX_IDLE = 4  # connections per server
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_SAME_METHOD = frozenset((307, 308))  # a request with a body is sent again after these alone
+_SEND_BYTES = 64 << 10
+
+
+class Body(Protocol):
+    """What a request sends, read from its beginning each time that it is sent."""
+
+    size_bytes: int
+
+    def rewind(self) -> None: ...
+    def read(self, size: int = ..., /) -> bytes:
+        """The next bytes, at most `size`; empty at the end."""
+        ...
 
 
 class Response:
@@ -41,10 +55,12 @@ class Response:
         sock: socket.socket,
         raw: http.client.HTTPResponse,
         origin: Origin,
+        url: str,
     ) -> None:
         self.status = raw.status
         self.headers = raw.headers
         self.origin = origin
+        self.url = url  # that answered, after redirects
         self._transport = transport
         self._connection = connection
         self._sock = sock
@@ -121,9 +137,15 @@ class Transport:
         self._lock = threading.Lock()
 
     def request(
-        self, method: str, url: str, headers: Mapping[str, str], *, body: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        body: bytes | Body | None = None,
     ) -> Response:
-        """The answer, after at most five redirects of a GET or HEAD; any status.
+        """The answer, after at most five redirects (of other methods than GET and HEAD: 307 and
+        308); any status. It may come before all of `body` was sent.
 
         Authorization goes to the first server only. Raises Transient, Unavailable, InvalidInput,
         Cancelled.
@@ -132,8 +154,9 @@ class Transport:
         origin = first
         sent = {"User-Agent": USER_AGENT} | dict(headers)
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._exchange(origin, method, target, sent, body)
-            if response.status not in _REDIRECTS or method not in ("GET", "HEAD"):
+            response = self._exchange(origin, method, target, sent, body, url)
+            followed = _REDIRECTS if method in ("GET", "HEAD") else _SAME_METHOD
+            if response.status not in followed:
                 return response
             location = response.headers.get("Location", "")
             response.close()
@@ -168,7 +191,8 @@ class Transport:
         method: str,
         target: str,
         headers: Mapping[str, str],
-        body: bytes | None,
+        body: bytes | Body | None,
+        url: str,
     ) -> Response:
         reuse = True
         while True:
@@ -186,9 +210,8 @@ class Transport:
             else:
                 target_sent = target
             try:
-                sock.settimeout(self.timeouts.headers_seconds)
-                connection.request(method, target_sent, body, sent)
-                raw = connection.getresponse()
+                sock.settimeout(self.timeouts.stall_seconds)
+                raw = self._send(connection, method, target_sent, body, sent)
                 sock.settimeout(self.timeouts.stall_seconds)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self._drop(connection, sock)
@@ -200,7 +223,40 @@ class Transport:
             if raw.status == 407:
                 self._drop(connection, sock)
                 raise Unavailable(f"{origin.name}: the proxy wants a user name and password")
-            return Response(self, connection, sock, raw, origin)
+            return Response(self, connection, sock, raw, origin, url)
+
+    def _send(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        body: bytes | Body | None,
+        headers: dict[str, str],
+    ) -> http.client.HTTPResponse:
+        """The answer's head. A server that refuses a body may say so and hang up before it has
+        read all of it: then what it said counts, not the broken pipe."""
+        if body is not None and not isinstance(body, bytes):
+            body.rewind()
+            headers["Content-Length"] = str(body.size_bytes)
+        broken: OSError | None = None
+        try:
+            connection.request(method, target, body, headers)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            if not body:
+                raise
+            broken = error
+        timeouts = self.timeouts
+        wait_seconds = timeouts.put_seconds if method == "PUT" else timeouts.headers_seconds
+        connection.sock.settimeout(wait_seconds)
+        if broken is None:
+            return connection.getresponse()
+        try:
+            raw = http.client.HTTPResponse(connection.sock, method=method)
+            raw.begin()
+        except (OSError, http.client.HTTPException):
+            raise broken from None
+        raw.will_close = True  # the rest of the body was never sent
+        return raw
 
     def _take(self, origin: Origin) -> tuple[http.client.HTTPConnection, socket.socket] | None:
         while True:
@@ -233,7 +289,7 @@ class Transport:
         self.dialer.hang_up(sock)
 
     def _open(self, origin: Origin) -> tuple[http.client.HTTPConnection, socket.socket]:
-        connection = http.client.HTTPConnection(origin.host, origin.port)
+        connection = http.client.HTTPConnection(origin.host, origin.port, blocksize=_SEND_BYTES)
         connection.auto_open = 0
         if origin.scheme == "https":
             connection.default_port = 443  # so that Host has no port then

@@ -45,7 +45,7 @@ class Exchange(BaseHTTPRequestHandler):
         if not faults.script(self):
             self.serve()
 
-    do_HEAD = do_POST = do_CONNECT = do_GET
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_CONNECT = do_GET
 
     def serve(self) -> None:
         """The honest answer."""

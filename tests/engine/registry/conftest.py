@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,10 +51,14 @@ def open_repository(etc: Path) -> Iterator[Open]:
     opened: list[Repository] = []
 
     def open_one(
-        reference: str, *, cancel: Cancel | None = None, timeouts: Timeouts = FAST
+        reference: str,
+        *,
+        cancel: Cancel | None = None,
+        timeouts: Timeouts = FAST,
+        **more: Any,
     ) -> Repository:
         repository = Repository(
-            parse_reference(reference), Hosts(str(etc)), timeouts, cancel or Cancel()
+            parse_reference(reference), Hosts(str(etc)), timeouts, cancel or Cancel(), **more
         )
         opened.append(repository)
         return repository

@@ -103,7 +103,7 @@ def test_docker_hubs_names_and_addresses(
     monkeypatch.setattr(Hosts, "may_speak_http", lambda self, name: False)
     asked: list[tuple[str, str]] = []
 
-    def request(method: str, url: str, headers: dict[str, str]) -> None:
+    def request(method: str, url: str, headers: dict[str, str], *, body: object) -> None:
         asked.append((method, url))
         raise Unavailable("no network in a test")
 
@@ -235,3 +235,100 @@ def test_nearest_tags_are_hinted(open_repository: Open) -> None:
             with pytest.raises(NotFound) as caught:
                 open_repository(f"{server.host}/r:{wanted}").get_manifest(wanted)
             assert caught.value.hint == hint
+
+
+class Pieces:
+    """A body that is read in small steps, and knows how often it began."""
+
+    def __init__(self, data: bytes) -> None:
+        self.size_bytes = len(data)
+        self.begun = 0
+        self._data = data
+        self._at = 0
+
+    def rewind(self) -> None:
+        self.begun += 1
+        self._at = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        piece = self._data[self._at : self._at + min(size, 1000)]
+        self._at += len(piece)
+        return piece
+
+
+def test_body_is_sent_again_after_a_401_and_after_a_redirect(open_repository: Open) -> None:
+    data = bytes(range(256)) * 20
+    received: list[tuple[str, bytes, str | None]] = []
+
+    def script(exchange: Exchange) -> bool:
+        if exchange.path.startswith("/token"):
+            exchange.reply(200, body=b'{"token": "t"}')
+            return True
+        body = exchange.rfile.read(int(exchange.headers.get("Content-Length", 0)))
+        authorization = exchange.headers["Authorization"]
+        received.append((exchange.path, body, authorization))
+        if not authorization:
+            challenge = f'Bearer realm="{server.url}/token",scope="repository:ns/r:pull,push"'
+            exchange.reply(401, {"WWW-Authenticate": challenge})
+        elif exchange.path == "/v2/ns/r/blobs/uploads/1":
+            exchange.reply(307, {"Location": "/v2/ns/r/elsewhere?x=1"})
+        else:
+            exchange.reply(201)
+        return True
+
+    with FaultServer(script) as server:
+        repository = open_repository(
+            f"{server.host}/ns/r", actions="pull,push", readable=("ns/base",)
+        )
+        body = Pieces(data)
+        with repository.request("PUT", "blobs/uploads/1", {"X": "y"}, body) as response:
+            assert response.status == 201
+            assert response.url == f"{server.url}/v2/ns/r/elsewhere?x=1"
+        asked = [request.path for request in server.requests if "/token" in request.path]
+    assert body.begun == 3
+    assert [each[0] for each in received] == ["/v2/ns/r/blobs/uploads/1"] * 2 + [
+        "/v2/ns/r/elsewhere?x=1"
+    ]
+    assert {each[1] for each in received} == {data}
+    assert [each[2] for each in received] == [None, "Bearer t", "Bearer t"]
+    assert asked == [
+        "/token?scope=repository%3Ans%2Fr%3Apull%2Cpush&scope=repository%3Ans%2Fbase%3Apull"
+    ]
+
+
+def test_what_a_registry_says_before_it_has_read_the_body_counts(open_repository: Open) -> None:
+    def script(exchange: Exchange) -> bool:
+        exchange.reply(413, body=b'{"errors":[{"code":"SIZE_INVALID","message":"too big"}]}')
+        exchange.finish_early()
+        return True
+
+    with FaultServer(script) as server:
+        repository = open_repository(f"{server.host}/r", actions="pull,push")
+        response = repository.request("PUT", "blobs/uploads/1", {}, Pieces(bytes(40_000_000)))
+        with pytest.raises(Unavailable, match=r"413 .* for blob x: .*too big"):
+            repository.check(response, (201, 204), "blob", "x")
+
+
+def test_credentials_do_not_follow_an_upload_address_abroad(
+    open_repository: Open, user_home: Path
+) -> None:
+    def script(exchange: Exchange) -> bool:
+        exchange.rfile.read(int(exchange.headers.get("Content-Length", 0)))
+        if not exchange.headers["Authorization"] and "abroad" not in exchange.path:
+            exchange.reply(401, {"WWW-Authenticate": 'Basic realm="r"'})
+        else:
+            exchange.reply(201)
+        return True
+
+    with FaultServer(script) as home, FaultServer(script) as abroad:
+        log_in(user_home, home.host)
+        repository = open_repository(f"{home.host}/r", actions="pull,push")
+        for target in ("blobs/uploads/", f"{home.url}/here?a=1", f"{abroad.url}/abroad"):
+            with repository.request("PUT", target, {}, b"data") as response:
+                assert response.status == 201
+        assert [bool(request.headers["Authorization"]) for request in home.requests] == [
+            False, True, True,
+        ]  # fmt: skip
+        assert abroad.requests[0].headers["Authorization"] is None
+        with pytest.raises(Unavailable, match="private address"):
+            repository.request("PUT", "http://169.254.169.254/x", {}, b"data")
