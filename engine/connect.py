@@ -11,12 +11,26 @@ if TYPE_CHECKING:
 
 
 def connect(
-    root: str | None = None, run_root: str | None = None, *, demo: bool = False
+    root: str | None = None,
+    run_root: str | None = None,
+    *,
+    demo: bool = False,
+    starting: bool = False,
 ) -> LocalEngine:
     """The engine of this host over the given roots, or the demo's. Raises Unavailable when not
-    root."""
-    from engine.local import LocalEngine
+    root.
 
+    `starting`: the caller will start a container next; its monitor boots while the engine is
+    imported, which takes as long.
+    """
     if demo:
         root, run_root = root or DEMO_ROOT, run_root or DEMO_RUN_ROOT
-    return LocalEngine(open_home(root, run_root), demo=demo)
+    home = open_home(root, run_root)
+    standby = None
+    if starting:
+        from engine.monitor.standby import Standby
+
+        standby = Standby()
+    from engine.local import LocalEngine
+
+    return LocalEngine(home, demo=demo, standby=standby)

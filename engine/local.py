@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from engine.home import Home
     from engine.model.system import EngineInfo
+    from engine.monitor.standby import Standby
     from engine.network.networking import Networking
 
 
@@ -46,7 +47,7 @@ class LocalEngine:
         | Capability.FREEZE
     )
 
-    def __init__(self, home: Home, *, demo: bool = False) -> None:
+    def __init__(self, home: Home, *, demo: bool = False, standby: Standby | None = None) -> None:
         self._home = home
         self._demo = demo
         self._info: EngineInfo | None = None
@@ -61,7 +62,7 @@ class LocalEngine:
         self.volumes = VolumeService(home, volume_store)
         self.images = ImageService(home, database, content, image_store, container_store.users)
         self.layers = LayerService(self.images)
-        lifecycle = Lifecycle(
+        self._lifecycle = lifecycle = Lifecycle(
             home,
             container_store,
             Snapshots(home, database),
@@ -69,6 +70,7 @@ class LocalEngine:
             volume_store,
             network_store,
             self._open_networking,
+            standby,
         )
         self.networks = NetworkService(home, network_store, container_store, self._open_networking)
         self.containers = ContainerService(
@@ -111,6 +113,7 @@ class LocalEngine:
 
     def close(self) -> None:
         """Ends every stream it has given out."""
+        self._lifecycle.close()
         self._streams.close()
         if self._networking is not None:
             self._networking.close()

@@ -176,4 +176,5 @@ START = Command(
     refused="--checkpoint --checkpoint-dir",
     least=1,
     aliases="pydock container start, pydock start",
+    starts=True,
 )

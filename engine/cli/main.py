@@ -235,18 +235,19 @@ def _run(words: Sequence[str], connect: Connect | None, output: Output) -> int:
     from engine.cli.call import Call
 
     root, run_root = taken.one("root") or None, taken.one("run-root") or None
-    call = Call(arguments, output, connect or _connector(root, run_root), roots=(root, run_root))
+    connect = connect or _connector(root, run_root, starting=command.starts)
+    call = Call(arguments, output, connect, roots=(root, run_root))
     try:
         return command.run(call)
     finally:
         call.close()
 
 
-def _connector(root: str | None, run_root: str | None) -> Connect:
+def _connector(root: str | None, run_root: str | None, *, starting: bool) -> Connect:
     def open_engine(demo: bool) -> Engine:
         from engine.connect import connect  # brings the whole engine: not for --help
 
-        return connect(root, run_root, demo=demo)
+        return connect(root, run_root, demo=demo, starting=starting)
 
     return open_engine
 

@@ -38,7 +38,7 @@ class Flag(NamedTuple):
 
 class Command(NamedTuple):
     """A verb: what it is called, takes and does. `refused` are docker's flags that are not built
-    yet; `ordered`: flags end at the first word."""
+    yet; `ordered`: flags end at the first word; `starts`: a container, most of the time."""
 
     name: str
     usage: str
@@ -50,6 +50,7 @@ class Command(NamedTuple):
     most: int | None = None
     ordered: bool = False
     aliases: str = ""
+    starts: bool = False
 
 
 class Arguments(NamedTuple):

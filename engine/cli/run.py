@@ -195,6 +195,7 @@ RUN = Command(
     least=1,
     ordered=True,
     aliases="pydock container run, pydock run",
+    starts=True,
 )
 
 CREATE = Command(

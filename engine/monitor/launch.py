@@ -1,8 +1,8 @@
 """Starting a container: its monitor, in a process of its own, and the wait until it runs.
 
-The launcher is a thread of a console or a command, so it never forks: `posix_spawn` of a fresh
-`-I -S` interpreter. While that boots its cgroups are made, and it is moved to where monitors live:
-on a host at rest the first migration takes 5 ms, and the container's own, soon after, 0.3.
+While its interpreter boots (`standby`) the container's cgroups are made, and it is moved to where
+monitors live: on a host at rest the first migration takes 5 ms, and the container's own, soon
+after, 0.3.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import fcntl
 import marshal
 import os
 import select
-import sys
 import threading
 import time
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket, socketpair
@@ -23,18 +22,16 @@ from typing import Any, NamedTuple
 from engine.errors import Conflict, Unavailable
 from engine.home import Home
 from engine.kernel.cgroup import Cgroup, Limits
-from engine.kernel.mount import readonly_clone
 from engine.kernel.process import pidfd_open
 from engine.monitor.client import MonitorSession
-from engine.monitor.protocol import CLIENT_FD, FAILED, GO, LAUNCHER_FD, LOCK_FD, WORK_FD
+from engine.monitor.protocol import FAILED
+from engine.monitor.standby import Standby
 from engine.runtime.create import create_cgroup
 from engine.runtime.failure import StepError, Where, explain
 
-_ENTRY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "entry.py")
-_FIRST_SPARE = 64  # above everything that dup2 puts into the monitor
 _LOCK_TRIES, _LOCK_SECONDS = 20, 0.01
 _ANSWER_BYTES = 1 << 16
-_FILES = ("state.json", "exit.json", "ctl.sock", "out", "err")
+_FILES = ("state.json", "exit.json", "ctl.sock", "out", "err", "monitor.err")
 
 
 class LaunchSpec(NamedTuple):
@@ -57,11 +54,6 @@ class Launched(NamedTuple):
     session: MonitorSession | None
 
 
-def interpreter() -> str:
-    """The base interpreter's real path: monitors need nothing of a virtual environment."""
-    return os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
-
-
 def launch(
     home: Home,
     container_id: str,
@@ -70,42 +62,41 @@ def launch(
     attach: bool = False,
     stdin: bool = False,
     cleans: bool = False,
+    standby: Standby | None = None,
 ) -> Launched:
     """The container's program runs when this returns. Raises EngineError, and nothing is left.
 
-    `specify` decides what is started, while the monitor's interpreter boots; whatever it raises is
-    raised here. With `attach` there is a session that misses no byte, and whose end, with `stdin`,
-    is the end of the container's input; with `cleans` its holder does at the end what the exit
-    command would (`MonitorSession.on_clean`).
+    `specify` decides what is started, while the monitor's interpreter boots, if it is not on
+    `standby` already; whatever it raises is raised here. With `attach` there is a session that
+    misses no byte, and whose end, with `stdin`, is the end of the container's input; with `cleans`
+    its holder does at the end what the exit command would (`MonitorSession.on_clean`).
     """
     directory = home.run_dir(container_id)
-    monitor = _Monitor(directory)
     try:
+        monitor = _Monitor(standby or Standby(), directory)
         with contextlib.ExitStack() as opened:
-            lock = _lock(directory)
-            opened.callback(os.close, lock)
-            _clear(directory)
-            launcher, theirs = _pair(opened)
-            places = {LAUNCHER_FD: theirs.fileno(), LOCK_FD: lock}
-            client = None
-            if attach:
-                client, their_client = _pair(opened)
-                places[CLIENT_FD] = their_client.fileno()
-            work = os.memfd_create("pydock-work", os.MFD_CLOEXEC)
-            opened.callback(os.close, work)
-            places[WORK_FD] = work
             try:
-                monitor.spawn(places)
-                theirs.close()  # so that its end shows at ours
+                lock = _lock(directory)
+                opened.callback(os.close, lock)
+                monitor.owns_directory = True
+                _clear(directory)
                 spec = specify()
+                work = os.memfd_create("pydock-work", os.MFD_CLOEXEC)
+                opened.callback(os.close, work)
                 os.pwrite(work, _work(home, spec, directory, attach, stdin, cleans), 0)
+                descriptors = [work, lock]
+                if attach:
+                    client, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+                    opened.callback(theirs.close)
+                    opened.callback(client.close)
+                    descriptors.append(theirs.fileno())
                 monitor.prepare(spec.plan)
-                pid, started_ns = _hear(launcher, directory)
+                pid, started_ns = monitor.go(descriptors)
             except BaseException:
                 monitor.undo()
                 raise
             session = None
-            if client is not None:
+            if attach:
                 terminal = spec.plan["process"]["terminal"]
                 session = MonitorSession(socket(fileno=client.detach()), tty=terminal)
     except StepError as error:
@@ -116,49 +107,18 @@ def launch(
             "pydock info shows what this host has",
             exit_code=125,
         ) from error
-    _reaper.adopt(monitor.pid)
+    _reaper.adopt(monitor.release())
     return Launched(pid, started_ns, session)
 
 
 class _Monitor:
     """The process that is being made."""
 
-    def __init__(self, directory: str) -> None:
-        self.pid = 0
+    def __init__(self, standby: Standby, directory: str) -> None:
+        self._standby = standby
         self._directory = directory
         self._cgroup: Cgroup | None = None
-
-    def spawn(self, places: dict[int, int]) -> None:
-        """A new session, no environment, our descriptors at their `places`."""
-        python = interpreter()
-        with contextlib.ExitStack() as opened:
-
-            def keep(descriptor: int) -> int:
-                opened.callback(os.close, descriptor)
-                return descriptor
-
-            null = keep(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC))
-            complaints = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-            errors = keep(os.open(f"{self._directory}/monitor.err", complaints, 0o600))
-            # A container may keep its parent's /proc/<pid>/exe open and write to it later; through
-            # a read-only copy of the mount it cannot (CVE-2019-5736).
-            program = _high(keep(readonly_clone(python)), opened)
-            self.pid = os.posix_spawn(
-                f"/proc/self/fd/{program}",
-                [python, "-I", "-S", "-E", _ENTRY],
-                {},
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, null, 0),
-                    (os.POSIX_SPAWN_DUP2, null, 1),
-                    (os.POSIX_SPAWN_DUP2, errors, 2),
-                    *(
-                        (os.POSIX_SPAWN_DUP2, _high(descriptor, opened), place)
-                        for place, descriptor in places.items()
-                    ),
-                ],
-                setsid=True,
-                setsigmask=(),
-            )
+        self.owns_directory = False  # the lock in it is ours
 
     def prepare(self, plan: dict[str, Any]) -> None:
         """The container's cgroup exists, and the monitor is in one that nobody freezes or kills."""
@@ -173,19 +133,45 @@ class _Monitor:
             if not all(map(os.path.isdir, monitors.directories)):
                 with _suppress(errno.EBUSY):  # another launcher was faster
                     monitors.create(Limits())
-            monitors.join(self.pid)
+            monitors.join(self._standby.pid)
         except OSError as error:
             raise StepError(*where.describe(error)) from error
 
+    def go(self, descriptors: list[int]) -> tuple[int, int]:
+        """The container's pid and when it started. Raises StepError."""
+        try:
+            self._standby.go(descriptors)
+            answer = self._standby.channel.recv(_ANSWER_BYTES)
+        except ConnectionError:
+            answer = b""
+        if not answer:
+            raise StepError("monitor", 0, "", "", self._last_words() or "it ended without a word")
+        result = marshal.loads(answer)
+        if result[0] == FAILED:
+            raise StepError(*result[1])
+        return result[1], result[2]
+
+    def _last_words(self) -> str:
+        try:
+            with open(f"{self._directory}/monitor.err", errors="replace") as file:
+                return file.read().strip().rpartition("\n")[2]
+        except FileNotFoundError:
+            return self._standby.complaint()
+
+    def release(self) -> int:
+        """The pid of a monitor that is on its own now."""
+        self._standby.release()
+        return self._standby.pid
+
     def undo(self) -> None:
         """It and what it may have made is gone; the lock is still ours."""
-        if self.pid:
-            os.kill(self.pid, 9)  # our child, not reaped yet: the number is its own
-            os.waitpid(self.pid, 0)
+        self._standby.kill()
         if self._cgroup is not None:
             with contextlib.suppress(OSError):
                 self._cgroup.kill()
                 self._cgroup.remove()
+        if not self.owns_directory:
+            return
         import shutil  # with its compressors, for failures alone
 
         shutil.rmtree(self._directory, ignore_errors=True)
@@ -226,13 +212,6 @@ def _clear(directory: str) -> None:
         os.chmod(f"{directory}/{name}", 0o666)
 
 
-def _pair(opened: contextlib.ExitStack) -> tuple[socket, socket]:
-    pair = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    for each in pair:
-        opened.callback(each.close)
-    return pair
-
-
 def _work(
     home: Home, spec: LaunchSpec, directory: str, attach: bool, stdin: bool, cleans: bool
 ) -> bytes:
@@ -262,29 +241,6 @@ def _suppress(number: int) -> Iterator[None]:
     except OSError as error:
         if error.errno != number:
             raise
-
-
-def _high(descriptor: int, opened: contextlib.ExitStack) -> int:
-    copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_SPARE)
-    opened.callback(os.close, copy)
-    return copy
-
-
-def _hear(launcher: socket, directory: str) -> tuple[int, int]:
-    """The container's pid and when it started. Raises StepError."""
-    try:
-        launcher.send(GO)
-        answer = launcher.recv(_ANSWER_BYTES)
-    except ConnectionError:
-        answer = b""
-    if not answer:
-        with open(f"{directory}/monitor.err", encoding="utf-8", errors="replace") as file:
-            last = file.read().strip().rpartition("\n")[2]
-        raise StepError("monitor", 0, "", "", last or "it ended without a word")
-    result = marshal.loads(answer)
-    if result[0] == FAILED:
-        raise StepError(*result[1])
-    return result[1], result[2]
 
 
 class _Reaper:

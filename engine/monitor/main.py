@@ -9,10 +9,13 @@ clients. Lean: a test holds the list of its imports.
 import marshal
 import os
 import select
+import struct
 import sys
 import time
 from _socket import (
     AF_UNIX,
+    CMSG_SPACE,
+    MSG_CMSG_CLOEXEC,
     SO_PEERCRED,
     SOCK_CLOEXEC,
     SOCK_NONBLOCK,
@@ -30,7 +33,7 @@ from engine.monitor.logs import LogWriter
 from engine.monitor.peer import Peer
 from engine.monitor.poller import Poller
 from engine.monitor.process import Pipes, Process
-from engine.monitor.protocol import CLIENT_FD, LAUNCHER_FD, LOCK_FD, WORK_FD
+from engine.monitor.protocol import CLIENT_FD, LAUNCHER_FD, LOCK_FD, PLACES, WORK_FD
 from engine.runtime import create, exec
 from engine.runtime.failure import StepError, Where
 
@@ -356,20 +359,35 @@ def _replace(path: str, text: str) -> None:
     os.rename(f"{path}.new", path)
 
 
+def _take_place(launcher: socket) -> bool:
+    """Whether the launcher said GO; what came with it is where it belongs, nothing else open."""
+    size = CMSG_SPACE(4 * len(PLACES))
+    message, control, _, _ = launcher.recvmsg(16, size, MSG_CMSG_CLOEXEC)
+    if message != protocol.GO:  # the launcher is gone, or had to give up
+        return False
+    ((_, _, payload),) = control
+    received = struct.unpack(f"{len(payload) // 4}i", payload)
+    # Every number is at least as high as its place, and they ascend: none falls upon another.
+    for descriptor, place in zip(received, PLACES, strict=False):
+        if descriptor != place:
+            os.dup2(descriptor, place, inheritable=False)
+    close_range(PLACES[len(received) - 1] + 1)
+    os.set_inheritable(LAUNCHER_FD, False)
+    return True
+
+
 def main() -> None:
     """Never returns."""
     launcher = socket(AF_UNIX, SOCK_SEQPACKET, 0, LAUNCHER_FD)
-    if launcher.recv(16) != protocol.GO:  # the launcher is gone, or had to give up
+    if not _take_place(launcher):
         os._exit(1)
     with os.fdopen(WORK_FD, "rb") as file:
         work = marshal.load(file)
-    close_range(CLIENT_FD + 1 if work["client"] else CLIENT_FD)
+    complaints = os.open(f"{work['run_dir']}/monitor.err", os.O_WRONLY | os.O_CREAT, 0o600)
+    os.dup2(complaints, 2)
+    os.close(complaints)
     ignore_signals(_SIGHUP, _SIGINT, _SIGTERM, _SIGPIPE)
     os.chdir("/")
-    for descriptor in (
-        (LAUNCHER_FD, LOCK_FD, CLIENT_FD) if work["client"] else (LAUNCHER_FD, LOCK_FD)
-    ):
-        os.set_inheritable(descriptor, False)
     set_child_subreaper()
     monitor = Monitor(work)
     monitor.launch(launcher)

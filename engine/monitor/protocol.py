@@ -31,10 +31,10 @@ HELLO, ATTACH, EXEC, IN, EOF, RESIZE, SIGNAL, DONE, OUT, TAKEN, EXIT, FAILED, LO
     "failed", "lost",
 )  # fmt: skip
 
-# The descriptors that a monitor is born with: what it has to do (marshal), its launcher, its lock,
-# and a first client or nothing. With the launcher it exchanges GO, then (STARTED, pid, started_ns)
-# or (FAILED, fields).
-WORK_FD, LAUNCHER_FD, LOCK_FD, CLIENT_FD = 3, 4, 5, 6
+# A monitor is born with its launcher's socket. With GO come what it has to do (marshal), its lock,
+# and a first client or nothing; it answers (STARTED, pid, started_ns) or (FAILED, fields).
+LAUNCHER_FD = 3
+WORK_FD, LOCK_FD, CLIENT_FD = PLACES = 4, 5, 6
 GO, STARTED = b"go", "started"
 
 CHUNK_BYTES = 1 << 15  # of data in one message: a packet must fit the socket's buffer

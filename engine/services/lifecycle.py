@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from engine.home import Home
     from engine.monitor.client import MonitorSession
     from engine.monitor.launch import Launched, LaunchSpec
+    from engine.monitor.standby import Standby
     from engine.network.endpoint import Endpoint
     from engine.network.networking import Networking
     from engine.services.volumes import VolumeService
@@ -54,6 +55,7 @@ class Lifecycle:
         volume_store: VolumeStore,
         network_store: NetworkStore,
         networking: Callable[[], Networking],
+        standby: Standby | None,
     ) -> None:
         self._home = home
         self._store = store
@@ -62,6 +64,13 @@ class Lifecycle:
         self._volume_store = volume_store
         self._network_store = network_store
         self._networking = networking
+        self._standby = standby  # for the first start
+
+    def close(self) -> None:
+        """No monitor waits for a start that did not come."""
+        if self._standby is not None:
+            self._standby.kill()
+            self._standby = None
 
     def locked(self, container_id: str) -> contextlib.AbstractContextManager[int]:
         """Nobody else starts, folds or removes this container meanwhile."""
@@ -130,6 +139,7 @@ class Lifecycle:
     ) -> Launched:
         from engine.monitor.launch import launch
 
+        standby, self._standby = self._standby, None
         return launch(
             self._home,
             row.id,
@@ -137,6 +147,7 @@ class Lifecycle:
             attach=attach,
             stdin=stdin,
             cleans=attach,
+            standby=standby,
         )
 
     def _specify(self, row: ContainerRow, size: tuple[int, int] | None) -> LaunchSpec:
@@ -217,7 +228,7 @@ class Lifecycle:
         return self._snapshots.prepare(row.id, row.chain_id)  # type: ignore[arg-type]
 
     def _exit_command(self, container_id: str) -> tuple[str, ...]:
-        from engine.monitor.launch import interpreter
+        from engine.monitor.standby import interpreter
 
         return (
             interpreter(), "-I", "-S", "-E", _EXIT_COMMAND,

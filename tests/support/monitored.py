@@ -10,7 +10,8 @@ from typing import Any
 from engine.home import Home
 from engine.kernel.cgroup import open_cgroup
 from engine.monitor import client
-from engine.monitor.launch import Launched, LaunchSpec, interpreter, launch
+from engine.monitor.launch import Launched, LaunchSpec, launch
+from engine.monitor.standby import interpreter
 from engine.runtime.bundle import make_config
 from engine.runtime.exec import make_process
 from engine.runtime.plan import make_plan

@@ -48,7 +48,7 @@ def test_launch_without_a_place_for_the_log_leaves_nothing(box: Monitored) -> No
 def test_monitor_that_breaks_says_why(box: Monitored, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = box.host.path / "broken.py"
     broken.write_text("import nothing_of_that_name")
-    monkeypatch.setattr("engine.monitor.launch._ENTRY", str(broken))
+    monkeypatch.setattr("engine.monitor.standby._ENTRY", str(broken))
     with pytest.raises(EngineError, match=r"monitor: ModuleNotFoundError.*nothing_of_that_name"):
         box.launch("true")
     assert not os.path.exists(box.run_dir)
@@ -89,7 +89,7 @@ import os, sys
 sys.path[:0] = [{str(REPOSITORY)!r}]
 from engine.home import Home
 from engine.monitor import launch as module
-module._hear = lambda *_: os.kill(os.getpid(), 9)
+module._Monitor.go = lambda *_: os.kill(os.getpid(), 9)
 home = Home({box.home.root!r}, {box.home.run_root!r}, {box.home.root_id!r})
 spec = module.LaunchSpec(*{tuple(box.spec("sleep", "100"))!r})
 module.launch(home, {box.id!r}, lambda: spec)
