@@ -21,7 +21,8 @@ from engine.relay import _Keys, parse_keys, relay
 
 # Its session echoes what happens to it into a file; commands come as input.
 CHILD = """
-import os, sys, threading
+import os, signal, sys, threading
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 sys.path[:0] = [sys.argv[1]]
 from engine.relay import parse_keys, relay
 
