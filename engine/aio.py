@@ -7,21 +7,61 @@ import contextlib
 import functools
 import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from concurrent.futures import CancelledError, Executor, Future
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from engine.engine import Stream
 
 T = TypeVar("T")
-_POOL = ThreadPoolExecutor(max_workers=16, thread_name_prefix="engine")
+P = ParamSpec("P")
+
+
+class Threads(Executor):
+    """Runs calls in at most `most` daemon threads. The interpreter joins a ThreadPoolExecutor's
+    when it ends: a `stop` on its way would hold a program back that wants to leave."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count = 0
+        self._lock = threading.Lock()
+        self._idle = threading.Semaphore(0)
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+
+    def submit(self, call: Callable[P, T], /, *args: P.args, **keywords: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        self._calls.put((future, functools.partial(call, *args, **keywords)))
+        if not self._idle.acquire(blocking=False):
+            with self._lock:
+                if self._count < self._most:
+                    self._count += 1
+                    threading.Thread(target=self._work, name="engine", daemon=True).start()
+        return future
+
+    def _work(self) -> None:
+        while True:
+            self._answer(*self._calls.get())
+            self._idle.release()
+
+    def _answer(self, future: Future[Any], call: Callable[[], Any]) -> None:
+        if future.set_running_or_notify_cancel():
+            try:
+                value = call()
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+
+
+_THREADS = Threads(16)
 
 
 async def offload(call: Callable[..., T], *args: Any, **keywords: Any) -> T:
     """The value of the blocking `call`, made in a thread. Cancelling leaves the call running: give
     it a `Cancel` token and cancel that."""
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_POOL, functools.partial(call, *args, **keywords))
+    return await loop.run_in_executor(_THREADS, functools.partial(call, *args, **keywords))
 
 
 @contextlib.asynccontextmanager

@@ -129,11 +129,18 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
 
     async def on_mount(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.loop.set_exception_handler(self._loop_failed)
         await self.screen.mount(self.pane)
         if self._ref:
             self.pane.seek(self._ref)
         self.run_worker(self.feed.run(), name="feed")
         self.set_interval(AGE_SECONDS, lambda: self._changed("ages", frozenset()))
+
+    def _loop_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback or a task that nobody waits for has failed."""
+        error = context.get("exception")
+        if isinstance(error, Exception):
+            self._handle_exception(error)
 
     def _watch_app_focus(self, focus: bool) -> None:
         """Another window has the keyboard: nothing on this screen changes for that."""

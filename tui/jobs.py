@@ -32,6 +32,7 @@ class Job:
         self.verb = verb
         self.subject = subject
         self.cancel = Cancel()
+        self.ended = threading.Event()  # its thread has nothing more to do
         self._lock = threading.Lock()
         self._steps: dict[str, Progress] = {}
         self._text = ""
@@ -108,17 +109,26 @@ class Jobs:
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self.running: list[Job] = []
+        self._left: list[Job] = []  # nobody waits for these any more
         self._changed = changed
 
     async def run(self, verb: str, subject: str, call: Callable[[OnProgress, Cancel], T]) -> T:
         """The value of `call(progress, cancel)`, made in a thread. Whoever stops waiting for it
         ends it."""
         job = Job(verb, subject)
+
+        def work() -> T:
+            try:
+                return call(job.add, job.cancel)
+            finally:
+                job.ended.set()
+
         self.running.append(job)
         self._tick(job)
         try:
-            return await offload(call, job.add, job.cancel)
+            return await offload(work)
         except asyncio.CancelledError:
+            self._left.append(job)
             job.cancel.cancel()
             raise
         finally:
@@ -142,6 +152,12 @@ class Jobs:
                 job.cancel.cancel()
                 self._changed()
                 return
+
+    def finish(self, grace_seconds: float) -> None:
+        """What was cancelled because the console ends has cleaned up, or the grace is over."""
+        deadline = time.monotonic() + grace_seconds
+        for job in self._left:
+            job.ended.wait(max(0.0, deadline - time.monotonic()))
 
     def summary(self) -> list[Part]:
         """For the tab row: the oldest one in a few cells."""

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError, InvalidInput
@@ -10,6 +11,8 @@ from engine.errors import EngineError, InvalidInput
 if TYPE_CHECKING:
     from tui.app import ConsoleApp
 
+PATIENCE_SECONDS = 2.0  # until a signal ends it without ceremony
+GRACE_SECONDS = 0.2  # for a cancelled pull: what it leaves after that, the next one clears
 PANES = ("containers", "images", "layers", "networks", "volumes")
 
 
@@ -37,13 +40,29 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def main() -> int:
     """The exit code: 0, or an error's after one line that says what is wrong and what helps."""
     arguments = parse(sys.argv[1:])
+    return code_of(lambda: _run(arguments))
+
+
+def code_of(call: Callable[[], int]) -> int:
+    """The exit code that `call` gives; what it raises is said on standard error."""
     try:
-        return _run(arguments)
+        return call()
     except EngineError as error:
-        print(f"pydock-tui: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"  {error.hint}", file=sys.stderr)
+        _say(error.message, error.hint)
         return error.exit_code
+    except KeyboardInterrupt:  # before there was a screen
+        return 128 + 2
+    except Exception as error:
+        from tui import crash
+
+        _say(*crash.tell(error, os.environ))
+        return 1
+
+
+def _say(message: str, hint: str) -> None:
+    print(f"pydock-tui: {message}", file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -78,13 +97,15 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def run(app: "ConsoleApp") -> int:
-    """The application's exit code. A lost terminal and SIGHUP end it with 129, SIGTERM with 143."""
+    """The application's exit code. A lost terminal and SIGHUP end it with 129, SIGTERM with 143.
+    Raises what the application failed with, once the terminal is as it was."""
     import signal
 
     from tui import terminal
 
     def leave(code: int) -> None:
-        # Also from the watching thread.
+        # Also from the watching thread. A terminal that takes no more bytes holds nobody here.
+        terminal.end_after(PATIENCE_SECONDS, code)
         loop = app.loop
         if loop is not None:
             loop.call_soon_threadsafe(app.exit, code)
@@ -93,4 +114,7 @@ def run(app: "ConsoleApp") -> int:
         signal.signal(number, lambda got, frame: leave(128 + got))
     terminal.watch(sys.stdin.fileno(), lambda: leave(129))
     result = app.run(mouse=False)
+    app.jobs.finish(GRACE_SECONDS)
+    if app.failure is not None:
+        raise app.failure
     return app.return_code or result or 0

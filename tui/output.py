@@ -20,6 +20,7 @@ from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
 from textual.strip import Strip
+from textual.worker import WorkerFailed
 
 from tui.terminal import Terminal
 from tui.theme import Theme
@@ -383,6 +384,24 @@ class OutputApp(App[int]):
         self.output = Output(terminal, look)
         self._stock_output = stock_output
         self._retrying = False
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended it, when that was a mistake."""
+        error = self._exception
+        return error.error if isinstance(error, WorkerFailed) else error
+
+    def _handle_exception(self, error: Exception) -> None:
+        # Textual's own prints a traceback with the values of all variables.
+        self._return_code = 1
+        if self._exception is None:
+            self._exception = error
+            self._exception_event.set()
+        self._close_messages_no_wait()
+
+    def panic(self, *renderables: RenderableType) -> None:
+        """The thread that reads keys has failed: the terminal is gone."""
+        self.exit(129)
 
     def use_theme(self, look: Theme) -> None:
         """Everything in the colours of `look`."""

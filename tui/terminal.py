@@ -51,8 +51,8 @@ def _erase_fills(term: str) -> bool:
     return bool(curses.tigetflag("bce") > 0)
 
 
-def watch(descriptor: int, lost: Callable[[], None], grace_seconds: float = 2.0) -> None:
-    """When the terminal behind `descriptor` is gone, call `lost`; end the process if it lives on.
+def watch(descriptor: int, lost: Callable[[], None]) -> None:
+    """When the terminal behind `descriptor` is gone, call `lost`.
 
     Without it, a console whose SIGHUP is ignored (nohup) would read end-of-file for ever, at a
     third of a core. The thread sleeps in poll(2) with no events wanted: only a hang-up wakes it.
@@ -64,7 +64,12 @@ def watch(descriptor: int, lost: Callable[[], None], grace_seconds: float = 2.0)
         while not poll.poll():
             pass
         lost()
-        threading.Event().wait(grace_seconds)
-        os._exit(129)
 
     threading.Thread(target=run, name="terminal-watch", daemon=True).start()
+
+
+def end_after(seconds: float, code: int) -> None:
+    """End the process with this exit code, should it still be there by then."""
+    timer = threading.Timer(seconds, os._exit, (code,))
+    timer.daemon = True
+    timer.start()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.aio import offload, stream
+from engine.aio import Threads, offload, stream
 
 
 class Source:
@@ -114,3 +114,24 @@ async def test_call_that_cannot_open_starts_no_thread() -> None:
         async with stream(fail):
             pass
     assert not threads()
+
+
+async def test_more_calls_than_threads_wait_their_turn() -> None:
+    released = threading.Event()
+    threads = Threads(2)
+    waiting = [threads.submit(released.wait, 10) for _ in range(6)]
+    names = [each for each in threading.enumerate() if each.name == "engine"]
+    assert all(thread.daemon for thread in names)
+    released.set()
+    assert [each.result(10) for each in waiting] == [True] * 6
+    assert waiting[0].cancel() is False
+
+
+async def test_a_call_that_was_cancelled_in_the_queue_is_not_made() -> None:
+    released, made = threading.Event(), threading.Event()
+    threads = Threads(1)
+    first, second = threads.submit(released.wait, 10), threads.submit(made.set)
+    assert second.cancel()
+    released.set()
+    assert first.result(10)
+    assert threads.submit(made.is_set).result(10) is False

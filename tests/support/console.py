@@ -91,11 +91,11 @@ def program(argument: str = "", *flags: str) -> list[str]:
         "freeze_clock()\n"
         "from tui import terminal, theme\n"
         "from tui.app import ConsoleApp\n"
-        "from tui.main import run\n"
+        "from tui.main import code_of, run\n"
         "scene, options, look = Scene(), {'resync': False}, 'night'\n"
         f"{argument}\n"
         "seen = terminal.detect(os.environ, sys.stderr.encoding)\n"
         "app = ConsoleApp(scene, theme.load(look, {}), seen, **options)\n"
-        "sys.exit(run(app))\n"
+        "sys.exit(code_of(lambda: run(app)))\n"
     )
     return [sys.executable, *flags, "-c", code]

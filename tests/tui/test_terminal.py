@@ -51,7 +51,7 @@ def test_erasing_is_trusted_only_where_terminfo_says_so(term: str, fills: int) -
 def test_lost_terminal_is_noticed_without_polling() -> None:
     master, slave = os.openpty()
     reader, writer = os.pipe()
-    terminal.watch(slave, lambda: os.close(writer), grace_seconds=3600)
+    terminal.watch(slave, lambda: os.close(writer))
     assert not select.select([reader], [], [], 0.05)[0]
     os.close(master)
     assert select.select([reader], [], [], 5)[0]
