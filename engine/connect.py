@@ -30,7 +30,7 @@ def connect(
     if starting:
         from engine.monitor.standby import Standby
 
-        standby = Standby()
+        standby = Standby(home.cgroup_path("monitors"))
     from engine.local import LocalEngine
 
     return LocalEngine(home, demo=demo, standby=standby)

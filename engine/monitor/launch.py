@@ -1,14 +1,11 @@
 """Starting a container: its monitor, in a process of its own, and the wait until it runs.
 
-While its interpreter boots (`standby`) the container's cgroups are made, and it is moved to where
-monitors live: on a host at rest the first migration takes 5 ms, and the container's own, soon
-after, 0.3.
+The monitor is a process that boots (`standby`) while what it will have to do is made ready.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import marshal
 import os
@@ -16,18 +13,18 @@ import select
 import threading
 import time
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket, socketpair
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from engine.errors import Conflict, Unavailable
 from engine.home import Home
-from engine.kernel.cgroup import Cgroup, Limits
+from engine.kernel.cgroup import Cgroup
 from engine.kernel.process import pidfd_open
 from engine.monitor.client import MonitorSession
 from engine.monitor.protocol import FAILED
 from engine.monitor.standby import Standby
 from engine.runtime.create import create_cgroup
-from engine.runtime.failure import StepError, Where, explain
+from engine.runtime.failure import StepError, explain
 
 _LOCK_TRIES, _LOCK_SECONDS = 20, 0.01
 _ANSWER_BYTES = 1 << 16
@@ -73,7 +70,7 @@ def launch(
     """
     directory = home.run_dir(container_id)
     try:
-        monitor = _Monitor(standby or Standby(), directory)
+        monitor = _Monitor(standby or Standby(home.cgroup_path("monitors")), directory)
         with contextlib.ExitStack() as opened:
             try:
                 lock = _lock(directory)
@@ -121,21 +118,8 @@ class _Monitor:
         self.owns_directory = False  # the lock in it is ours
 
     def prepare(self, plan: dict[str, Any]) -> None:
-        """The container's cgroup exists, and the monitor is in one that nobody freezes or kills."""
+        """The container's cgroup exists. Raises StepError."""
         self._cgroup = create_cgroup(plan)
-        if self._cgroup is None:
-            return
-        path = f"{os.path.dirname(self._cgroup.path)}/monitors"
-        where = Where()
-        where.at("cgroup", path)
-        monitors = Cgroup(path, self._cgroup.hierarchies)
-        try:
-            if not all(map(os.path.isdir, monitors.directories)):
-                with _suppress(errno.EBUSY):  # another launcher was faster
-                    monitors.create(Limits())
-            monitors.join(self._standby.pid)
-        except OSError as error:
-            raise StepError(*where.describe(error)) from error
 
     def go(self, descriptors: list[int]) -> tuple[int, int]:
         """The container's pid and when it started. Raises StepError."""
@@ -232,15 +216,6 @@ def _work(
         "exit_environment": spec.exit_environment,
     }
     return marshal.dumps(work)
-
-
-@contextlib.contextmanager
-def _suppress(number: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno != number:
-            raise
 
 
 class _Reaper:

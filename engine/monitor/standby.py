@@ -35,9 +35,12 @@ def interpreter() -> str:
 
 
 class Standby:
-    """A process that waits for `go`, or for the end of its maker, which is its own end too."""
+    """A process that waits for `go`, or for the end of its maker, which is its own end too.
 
-    def __init__(self) -> None:
+    It moves itself to `cgroup_path`, made if need be, where nobody freezes or kills it.
+    """
+
+    def __init__(self, cgroup_path: str) -> None:
         python = interpreter()
         with contextlib.ExitStack() as opened:
 
@@ -58,7 +61,7 @@ class Standby:
                 program = high(readonly_clone(python))
                 self.pid = os.posix_spawn(
                     f"/proc/self/fd/{program}",
-                    [python, "-I", "-S", "-E", _ENTRY],
+                    [python, "-I", "-S", "-E", _ENTRY, cgroup_path],
                     {},
                     file_actions=[
                         (os.POSIX_SPAWN_DUP2, null, 0),

@@ -1,5 +1,13 @@
 """Names for containers that were given none: `adjective_surname`, as docker's."""
 
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _ADJECTIVES = """
     agile amber ample arctic avid bold brave breezy bright brisk calm candid careful cheerful
     civil clever cosmic crisp curious daring deft eager earnest easy elated epic exact fair
@@ -26,7 +34,10 @@ _SURNAMES = """
 
 def random_name(attempt: int = 0) -> str:
     """A name; from the second attempt on it carries a digit, so that a crowded host finds one."""
-    import random  # here: lists need no names
+    name = f"{_choice(_ADJECTIVES.split())}_{_choice(_SURNAMES.split())}"
+    return f"{name}{_choice('0123456789')}" if attempt else name
 
-    name = f"{random.choice(_ADJECTIVES.split())}_{random.choice(_SURNAMES.split())}"
-    return f"{name}{random.randrange(10)}" if attempt else name
+
+def _choice(words: Sequence[str]) -> str:
+    """By hand: `random` takes longer to import than everything here."""
+    return words[int.from_bytes(os.urandom(4), "little") % len(words)]

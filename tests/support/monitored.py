@@ -16,7 +16,6 @@ from engine.runtime.bundle import make_config
 from engine.runtime.exec import make_process
 from engine.runtime.plan import make_plan
 from tests.support.box import make_root
-from tests.support.host import CGROUP_PARENT
 
 REPOSITORY = Path(__file__).parents[2]
 # What services' exit command does, as far as a monitor can tell: it folds, and ends.
@@ -59,7 +58,7 @@ class Monitored:
         self.name = name
         self.id = (name.encode().hex() * 64)[:64]
         self.run_dir = self.home.run_dir(self.id)
-        self.cgroup = f"{CGROUP_PARENT}/mon/{name}"
+        self.cgroup = self.home.cgroup_path(name)
         self.folded = host.path / f"{name}.folded"
         self.directory = Path(self.home.container_dir(self.id))
         self.plan: dict[str, Any] = {}

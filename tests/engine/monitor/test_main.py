@@ -95,9 +95,9 @@ def test_monitor_lives_outside_of_the_containers_cgroup(box: Monitored) -> None:
     launched = box.launch("sleep", "100")
     monitor = Path(f"/proc/{box.state()['monitor_pid']}/cgroup").read_text()
     inside = Path(f"/proc/{launched.pid}/cgroup").read_text()
-    assert "/mon/monitors" in monitor
-    assert "/mon/box" not in monitor
-    assert inside.count("/mon/box") >= 1
+    assert "/7e57ab1e/monitors" in monitor
+    assert "/7e57ab1e/box" not in monitor
+    assert inside.count("/7e57ab1e/box") >= 1
     assert "monitors" not in inside
     os.kill(launched.pid, 9)
     box.end()

@@ -9,7 +9,10 @@ import pytest
 from engine.kernel.process import start_time
 from engine.monitor import standby
 from engine.monitor.standby import Standby
+from tests.support.host import CGROUP_PARENT
 from tests.support.monitored import REPOSITORY, until
+
+CGROUP = f"{CGROUP_PARENT}/monitors"
 
 
 def has_ended(pid: int) -> bool:
@@ -20,7 +23,7 @@ def has_ended(pid: int) -> bool:
 
 
 def test_it_waits_in_a_session_of_its_own_without_an_environment() -> None:
-    waiting = Standby()
+    waiting = Standby(CGROUP)
     try:
         assert os.getsid(waiting.pid) == waiting.pid
         assert Path(f"/proc/{waiting.pid}/environ").read_bytes() == b""
@@ -28,8 +31,14 @@ def test_it_waits_in_a_session_of_its_own_without_an_environment() -> None:
         waiting.kill()
 
 
+def test_it_moves_to_where_nobody_freezes_it() -> None:
+    waiting = Standby(CGROUP)
+    until(lambda: CGROUP in Path(f"/proc/{waiting.pid}/cgroup").read_text())
+    waiting.kill()
+
+
 def test_killed_it_is_gone() -> None:
-    waiting = Standby()
+    waiting = Standby(CGROUP)
     waiting.kill()
     assert not os.path.exists(f"/proc/{waiting.pid}")
 
@@ -39,7 +48,7 @@ def test_it_ends_with_its_maker() -> None:
 import os, sys
 sys.path[:0] = [{str(REPOSITORY)!r}]
 from engine.monitor.standby import Standby
-print(Standby().pid, flush=True)
+print(Standby({CGROUP!r}).pid, flush=True)
 os.kill(os.getpid(), 9)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -53,7 +62,7 @@ def test_what_breaks_its_start_is_its_complaint(
     broken = tmp_path / "broken.py"
     broken.write_text("raise SystemExit('no monitor today')")
     monkeypatch.setattr(standby, "_ENTRY", str(broken))
-    waiting = Standby()
+    waiting = Standby(CGROUP)
     until(lambda: waiting.complaint() != "")
     assert waiting.complaint() == "no monitor today"
     until(lambda: os.waitid(os.P_PID, waiting.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))
