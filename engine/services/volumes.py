@@ -80,30 +80,16 @@ class VolumeService:
         journal.append(self._home.events_path, "volume", "destroy", name, name)
 
     def measure(self, name: str) -> Usage:
-        """Counts every file once, hard links too; remembered for later lists."""
+        """Blocks on the disk, hard links once; remembered for later lists."""
+        from engine.storage.usage import Measure
+
         self._store.get(name)
-        size_bytes = files = written_ns = 0
-        seen: set[tuple[int, int]] = set()
-        stack = [self.path(name)]
-        while stack:
-            try:
-                entries = os.scandir(stack.pop())
-            except OSError:  # removed meanwhile
-                continue
-            with entries:
-                for entry in entries:
-                    status = entry.stat(follow_symlinks=False)
-                    if entry.is_dir(follow_symlinks=False):
-                        stack.append(entry.path)
-                        continue
-                    written_ns = max(written_ns, status.st_mtime_ns)
-                    files += 1
-                    inode = (status.st_dev, status.st_ino)
-                    if status.st_nlink == 1 or inode not in seen:
-                        seen.add(inode)
-                        size_bytes += status.st_blocks * 512
-        usage = Usage(size_bytes, files, written_ns)
-        self._store.set_usage(name, *usage)
+        measure = Measure(self._home)
+        place = f"{self._home.root}/volumes/{name}"
+        measure.add(place)
+        measure.run()
+        usage = Usage(*measure.amount(place))
+        self._store.set_usages({name: usage})
         return usage
 
     def _summary(self, row: VolumeRow) -> VolumeSummary:

@@ -203,6 +203,23 @@ def drop_old_ingests(home: Home, before_seconds: float) -> None:
             _unlock(place, lock)
 
 
+def busy_ingests(home: Home) -> list[str]:
+    """Names of those that a process is at."""
+    busy = []
+    for name in os.listdir(f"{home.root}/ingest"):
+        if not name.endswith(".lock"):
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(f"{home.root}/ingest/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                busy.append(name.removesuffix(".lock"))
+            finally:
+                os.close(lock)
+    return busy
+
+
 def check_digest(digest: Digest, data: bytes) -> None:
     """Raises Corrupt unless `data` has this digest."""
     algorithm = digest.partition(":")[0]

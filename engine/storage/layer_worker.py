@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from engine.errors import Corrupt, EngineError, InvalidInput, Unavailable
-from engine.model.layer import DIRECTORY
+from engine.model.layer import DIRECTORY, FILE, SYMLINK
 from engine.storage import layer_fixup
 from engine.storage.compression import Growing, raw_chunks
 from engine.storage.layer_index import (
@@ -33,7 +33,7 @@ MAX_RATIO = 1100  # deflate's own limit is 1,032
 RATIO_FREE_BYTES = 1 << 30  # below this a layer may be as dense as it likes: zstd of zeros is
 _RING = 4
 _REPORT_SECONDS = 0.1
-_BLOCK_BYTES = 4096
+_INODE_LINK_BYTES = 60  # a shorter link lies in its inode: ext4(5)
 
 
 class Task(NamedTuple):
@@ -94,6 +94,7 @@ def _unpack(task: Task, report: Callable[[int], None]) -> Unpacked:
     root = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     builder = IndexBuilder()
     applied = LayerWriter(root, builder).apply(TarReader(inflater.chunks()))
+    disk_bytes = _disk_bytes(root, builder)
     os.close(root)
     found = f"sha256:{inflater.hash.hexdigest()}"
     if found != task.diff_id:
@@ -102,7 +103,9 @@ def _unpack(task: Task, report: Callable[[int], None]) -> Unpacked:
             "the image is broken at its source; build or push it again",
         )
     builder.estimate(marks)
-    facts = _facts(builder, task.digest, task.diff_id, inflater.raw_bytes, task.blob_bytes)
+    facts = _facts(
+        builder, task.digest, task.diff_id, inflater.raw_bytes, task.blob_bytes, disk_bytes
+    )
     write_index(f"{task.directory}/layer.pdl", builder, facts)
     return Unpacked(
         facts.raw_bytes, facts.size_bytes, facts.disk_bytes, facts.entries,
@@ -110,14 +113,37 @@ def _unpack(task: Task, report: Callable[[int], None]) -> Unpacked:
     )  # fmt: skip
 
 
+def _disk_bytes(root: int, builder: IndexBuilder) -> int:
+    """What du(1) would say of the layer behind `root`. Of the files, which are most of it, that
+    follows from their rows; only what does not is looked at."""
+    block = os.fstatvfs(root).f_frsize
+    disk_bytes = 0
+    for path, row in builder.rows.items():
+        if row.kind == FILE and row.stored == row.size and not row.xattrs:
+            disk_bytes += row.size + -row.size % block
+        elif row.kind in (DIRECTORY, FILE) or (
+            row.kind == SYMLINK and len(row.link) >= _INODE_LINK_BYTES
+        ):
+            try:
+                blocks = os.stat(path or b".", dir_fd=root, follow_symlinks=False).st_blocks
+                disk_bytes += blocks * 512
+            except OSError:  # nested deeper than a path is long
+                disk_bytes += row.size + -row.size % block or block
+    return disk_bytes
+
+
 def _facts(
-    builder: IndexBuilder, digest: str, diff_id: str, raw_bytes: int, blob_bytes: int
+    builder: IndexBuilder,
+    digest: str,
+    diff_id: str,
+    raw_bytes: int,
+    blob_bytes: int,
+    disk_bytes: int,
 ) -> Facts:
-    size_bytes = disk_bytes = entries = 0
+    size_bytes = entries = 0
     for row in builder.rows.values():
         entries += not row.mark & IMPLIED
         size_bytes += row.size
-        disk_bytes += _BLOCK_BYTES if row.kind == DIRECTORY else row.stored + -row.stored % 4096
     return Facts(
         diff_id, digest, "", raw_bytes, blob_bytes, size_bytes, disk_bytes, entries,
         tuple(builder.shadowed),
@@ -179,7 +205,14 @@ def fix_up(argument: tuple[Any, ...], report: Callable[[int], None]) -> tuple[An
             builder, implied, lower_links,
         )  # fmt: skip
         if changed:
-            facts = _facts(builder, facts.blob, facts.diff_id, facts.raw_bytes, facts.blob_bytes)
+            root = os.open(f"{directory}/diff", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                disk_bytes = _disk_bytes(root, builder)
+            finally:
+                os.close(root)
+            facts = _facts(
+                builder, facts.blob, facts.diff_id, facts.raw_bytes, facts.blob_bytes, disk_bytes
+            )
             write_index(f"{directory}/layer.pdl", builder, facts)
     except OSError as error:
         raise explain(error, directory, facts.blob) from error

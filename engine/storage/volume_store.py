@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.errors import Conflict, NotFound
@@ -68,12 +69,14 @@ class VolumeStore:
         """All, by name."""
         return [_row(found) for found in self._database.query(_SELECT + "ORDER BY volume.name")]
 
-    def set_usage(self, name: str, size_bytes: int, files: int, written_ns: int) -> None:
-        """Remember a measurement."""
+    def set_usages(self, usages: Mapping[str, tuple[int, int, int]]) -> None:
+        """Remember measurements (bytes, files, newest mtime) by name."""
+        if not usages:
+            return
         with self._database.transaction() as cursor:
-            cursor.execute(
+            cursor.executemany(
                 "UPDATE volume SET size_bytes=?, files=?, written_ns=? WHERE name=?",
-                (size_bytes, files, written_ns, name),
+                [(*usage, name) for name, usage in usages.items()],
             )
 
     def anonymous_of(self, container_id: str) -> list[str]:

@@ -68,5 +68,5 @@ def test_anonymous_volumes_that_only_one_container_uses(store: Store, volumes: V
 
 def test_a_measurement_is_remembered(volumes: VolumeStore) -> None:
     volumes.create("data", 7, anonymous=False, labels={})
-    volumes.set_usage("data", 4096, 3, 99)
+    volumes.set_usages({"data": (4096, 3, 99)})
     assert volumes.get("data")[4:7] == (4096, 3, 99)
