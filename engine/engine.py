@@ -198,10 +198,24 @@ class Images(Protocol):
     def load(
         self,
         archive: IO[bytes],
+    def save(
+        self,
+        refs: Sequence[str],
+        output: IO[bytes],
+        *,
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
+        """One archive of all of them is in `output`. A name without a tag stands for every tag of
+        its repository, an id for the image without its names."""
+        ...
+
         *,
         progress: OnProgress | None = None,
         cancel: Cancel | None = None,
     ) -> Sequence[str]:
+        platform: str | None = None,
         """References (or ids, where untagged) of the images that were in it."""
         ...
 

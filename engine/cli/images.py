@@ -1,15 +1,15 @@
-"""`images`, `pull`, `load`, `tag`, `rmi`."""
+"""`images`, `pull`, `tag`, `rmi`."""
 
 from __future__ import annotations
 
 import time
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine import units
 from engine.cli.containers import FILTER, FORMAT, SHORT_ID
 from engine.cli.output import Listing, print_rows
 from engine.cli.parser import Command, Flag
-from engine.errors import InvalidInput, NotFound
+from engine.errors import NotFound
 
 if TYPE_CHECKING:
     from engine.cli.call import Call
@@ -188,53 +188,6 @@ PULL = Command(
     least=1,
     most=1,
     aliases="pydock image pull, pydock pull",
-)
-
-
-def _load(call: Call) -> int:
-    import sys
-
-    path = call.one("input")
-    if path:
-        try:
-            with open(path, "rb") as file:
-                return _load_from(call, file)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise InvalidInput(f"open {path}: {reason}", "name a tar archive") from error
-    if sys.stdin.isatty():
-        raise InvalidInput("requested load from stdin, but stdin is empty", "pydock load -i FILE")
-    return _load_from(call, sys.stdin.buffer)
-
-
-def _load_from(call: Call, archive: IO[bytes]) -> int:
-    from engine.cli.progress import Display, cancelled_by_signals
-
-    # In a pipe docker says nothing of layers; on a terminal, how far it is.
-    shown = call.output.is_terminal and not call.on("quiet")
-    display = Display(call.output) if shown else None
-    with cancelled_by_signals() as cancel:
-        names = call.engine.images.load(
-            archive, progress=display.put if display else None, cancel=cancel
-        )
-    for name in names:
-        kind = "image ID" if name.startswith("sha256:") else "image"
-        call.output.line(f"Loaded {kind}: {name}")
-    return 0
-
-
-LOAD = Command(
-    "load",
-    "[OPTIONS]",
-    "Load an image from a tar archive or STDIN",
-    _load,
-    (
-        Flag("input", "Read from tar archive file, instead of STDIN", short="i", kind="string"),
-        Flag("quiet", "Suppress the load output", short="q"),
-    ),
-    refused="--platform",
-    most=0,
-    aliases="pydock image load, pydock load",
 )
 
 

@@ -38,7 +38,7 @@ OTHERS = {
     "events": "events:EVENTS",
     "inspect": "inspect:INSPECT",
     "kill": "lifecycle:KILL",
-    "load": "images:LOAD",
+    "load": "archives:LOAD",
     "logs": "logs:LOGS",
     "pause": "lifecycle:PAUSE",
     "port": "containers:PORT",
@@ -46,6 +46,7 @@ OTHERS = {
     "restart": "lifecycle:RESTART",
     "rm": "lifecycle:RM",
     "rmi": "images:RMI",
+    "save": "archives:SAVE",
     "start": "attached:START",
     "stats": "stats:STATS",
     "stop": "lifecycle:STOP",
@@ -84,10 +85,11 @@ GROUPS = {
         "Manage images",
         {
             "inspect": "inspect:IMAGE_INSPECT",
-            "load": "images:LOAD",
+            "load": "archives:LOAD",
             "ls": "images:IMAGES",
             "pull": "images:PULL",
             "rm": "images:RMI",
+            "save": "archives:SAVE",
             "tag": "images:TAG",
         },
     ),
@@ -125,7 +127,7 @@ _ALIASES = {
 _HIDDEN = {"container": {"cleanup": "lifecycle:CLEANUP"}}
 _NOT_YET = (
     "build builder buildx checkpoint commit compose config context cp diff export history import "
-    "login logout manifest node plugin push save search secret service stack swarm trust update "
+    "login logout manifest node plugin push search secret service stack swarm trust update "
     "connect disconnect prune df"
 )  # fmt: skip
 GLOBALS = (

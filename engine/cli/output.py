@@ -65,6 +65,11 @@ class Output:
         with _writing("standard output"):
             self._out.write(data)
 
+    def stream(self) -> BinaryIO:
+        """Standard output itself, for what is too long to be held; all before it is out."""
+        self.flush()
+        return self._out
+
     def flush(self) -> None:
         """What was said is out. Raises as `data`."""
         with _writing("standard output"):

@@ -10,6 +10,7 @@ Phase = Literal[
     "retrying",
     "verifying",
     "extracting",
+    "exporting",
     "uploading",
     "exists",
     "done",

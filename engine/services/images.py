@@ -122,14 +122,32 @@ class ImageService:
         self._tell("pull", image, reference.familiar)
         return next(each for each in self.list() if each.id == image)
 
+    def save(
+        self,
+        refs: Sequence[str],
+        output: IO[bytes],
+        *,
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
+        """One archive of all of them is in `output`: see services.transfers.save."""
+        from engine.services import transfers
+
+        transfers.save(
+            self._database, self._content, self._store, refs, output, platform, progress, cancel
+        )
+
     def load(
         self,
         archive: IO[bytes],
         *,
+        platform: str | None = None,
         progress: OnProgress | None = None,
         cancel: Cancel | None = None,
     ) -> builtins.list[str]:
         """References (or ids, where untagged) of the images that were in it."""
+        from engine.oci.platform import parse_platform
         from engine.storage.archive import load
 
         names = load(
@@ -137,6 +155,7 @@ class ImageService:
             home=self._home,
             database=self._database,
             content=self._content,
+            wanted=parse_platform(platform) if platform else None,
             progress=progress,
             cancel=cancel,
         )

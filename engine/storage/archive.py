@@ -23,8 +23,11 @@ from engine.oci import config, json_strict, manifest, platform
 from engine.oci.descriptor import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor
 from engine.oci.digest import Digest, ImageID, sha256_of
 from engine.oci.manifest import Index
+from engine.oci.platform import Platform
 from engine.oci.reference import Reference, parse_reference
 from engine.oci.selection import Selection, select
+from engine.storage.archive_writer import CONTAINERD_NAME, REF_NAME
+from engine.storage.compression import suffix_of
 from engine.storage.image_store import ImageStore, NewImage
 from engine.storage.leases import Lease
 from engine.storage.spool import Member, Spool
@@ -36,10 +39,6 @@ if TYPE_CHECKING:
     from engine.home import Home
     from engine.storage.content import Content
     from engine.storage.metadata import Database
-
-_CONTAINERD_NAME = "io.containerd.image.name"
-_REF_NAME = "org.opencontainers.image.ref.name"
-_SUFFIXES = ((b"\x1f\x8b", "+gzip"), (b"\x28\xb5\x2f\xfd", "+zstd"))
 
 
 class _Root(NamedTuple):
@@ -55,10 +54,12 @@ def load(
     home: Home,
     database: Database,
     content: Content,
+    wanted: Platform | None = None,
     progress: OnProgress | None = None,
     cancel: Cancel | None = None,
 ) -> list[str]:
-    """References (ids, where untagged) of the images that are in the store now.
+    """References (ids, where untagged) of the images that are in the store now: those for `wanted`,
+    or for this host, where an image is there for several platforms.
 
     Each image becomes visible as a whole; when one cannot be unpacked, those before it stay.
     Raises InvalidInput, Corrupt, Unsupported, Unavailable, NotFound (platform), Cancelled.
@@ -75,8 +76,11 @@ def load(
         try:
             spool = Spool(directory)
             spool.fill(archive, cancel, on_bytes)
-            documents = _Documents(spool, content)
-            chosen = [(select(root.descriptor, documents.read), root) for root in documents.roots()]
+            documents = _Documents(spool, content, wanted)
+            chosen = [
+                (select(root.descriptor, documents.read, wanted), root)
+                for root in documents.roots()
+            ]
             if not chosen:
                 raise InvalidInput("archive: there is no image in it")
             loader = _Loader(home, database, content, documents, progress, cancel)
@@ -97,8 +101,9 @@ def load(
 class _Documents:
     """What the archive's JSON says."""
 
-    def __init__(self, spool: Spool, content: Content) -> None:
+    def __init__(self, spool: Spool, content: Content, wanted: Platform | None) -> None:
         self.spool = spool
+        self._wanted = wanted
         self.made: dict[Digest, bytes] = {}
         """Manifests that were not in the archive."""
         self._content = content
@@ -154,13 +159,31 @@ class _Documents:
         names: dict[Digest, list[Reference]] = {}
         entries: dict[Digest, Descriptor] = {}
         for name, group in groups.items():
-            for entry in _for_this_host(group, name):
+            for entry in self._for_one_platform(group, name):
                 entries[entry.digest] = entry
                 known = names.setdefault(entry.digest, [])
                 for each in ([parse_reference(name)] if name else []) + more.get(entry.digest, []):
                     if each not in known:
                         known.append(each)
         return [_Root(entry, tuple(names[digest])) for digest, entry in entries.items()]
+
+    def _for_one_platform(self, group: list[Descriptor], name: str) -> Sequence[Descriptor]:
+        """Several entries of one name, or of none, are one image for several platforms, if each
+        says its platform and no two the same; else images of their own, of which the last one has
+        the name."""
+        offered = [entry.platform for entry in group if entry.platform is not None]
+        if len(group) == 1 or len(set(offered)) < len(group):
+            return group[-1:] if name else group
+        accepted = (
+            platform.compatible_with(self._wanted)
+            if self._wanted
+            else platform.runs_on(platform.host_platform())
+        )
+        position = platform.best(accepted, offered)
+        if position is None:
+            names = ", ".join(sorted(str(each) for each in offered))
+            raise NotFound(f"archive: no image for {accepted[0]}, there is {names}")
+        return [group[position]]
 
     def _check_layout_version(self) -> None:
         member = self.spool.find("oci-layout")
@@ -217,7 +240,9 @@ class _Documents:
                 "schemaVersion": 2,
                 "mediaType": OCI_MANIFEST,
                 "config": _descriptor(OCI_CONFIG, config_member),
-                "layers": [_descriptor(OCI_LAYER + _suffix(layer), layer) for layer in layers],
+                "layers": [
+                    _descriptor(OCI_LAYER + suffix_of(_head(layer, 4)), layer) for layer in layers
+                ],
             }
         ).encode()
         digest = sha256_of(data)
@@ -250,32 +275,14 @@ def _tags(entry: dict[str, Any]) -> list[Reference]:
 def _name_of(entry: Descriptor) -> str:
     """The full name in a layout's annotations; "" when there is only a tag, or nothing."""
     annotations = dict(entry.annotations)
-    if name := annotations.get(_CONTAINERD_NAME):
+    if name := annotations.get(CONTAINERD_NAME):
         return name
-    name = annotations.get(_REF_NAME, "")
+    name = annotations.get(REF_NAME, "")
     return name if any(sign in name for sign in "/:@") else ""
-
-
-def _for_this_host(group: list[Descriptor], name: str) -> Sequence[Descriptor]:
-    """Several entries of one name, or of none, are one image for several platforms, if each says
-    its platform; else images of their own, of which the last one has the name."""
-    offered = [entry.platform for entry in group if entry.platform is not None]
-    if len(group) == 1 or len(offered) < len(group):
-        return group[-1:] if name else group
-    position = platform.best(platform.runs_on(platform.host_platform()), offered)
-    if position is None:
-        names = ", ".join(sorted(str(each) for each in offered))
-        raise NotFound(f"archive: no image for this host, there is {names}")
-    return [group[position]]
 
 
 def _descriptor(media_type: str, member: Member) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": member.digest, "size": member.size_bytes}
-
-
-def _suffix(layer: Member) -> str:
-    head = _head(layer, 4)
-    return next((suffix for magic, suffix in _SUFFIXES if head.startswith(magic)), "")
 
 
 def _head(member: Member, count: int) -> bytes:

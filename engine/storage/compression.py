@@ -76,6 +76,11 @@ def raw_chunks(blob: Growing, on_chunk: Callable[[int, int], None]) -> Iterator[
         yield chunk
 
 
+def suffix_of(head: bytes) -> str:
+    """What a layer's media type says of its codec, told by its first four bytes."""
+    return {_GZIP: "+gzip", _ZSTD: "+zstd"}.get(head[:2] if head[:2] == _GZIP else head[:4], "")
+
+
 def _plain(blob: Growing) -> Iterator[tuple[bytes, int]]:
     while chunk := blob.read(CHUNK_BYTES):
         yield chunk, 0

@@ -263,6 +263,22 @@ class ImageStore:
         ]
 
     def layers_of(self, image: ImageRow) -> list[tuple[str, DiffID, Digest, int]]:
+    def leads_to(self, ref: str, image: ImageID) -> bool:
+        """Whether `ref` is a name of the image, not only the beginning of an id."""
+        name = self._stored_name(ref)
+        return name is not None and name in self.references(image)
+
+    def tags_of(self, repository: Reference) -> list[str]:
+        """Full names of every tag in the repository of that reference, sorted."""
+        prefix = f"{repository.domain}/{repository.path}:"
+        return [
+            name
+            for (name,) in self._database.query(
+                "SELECT name FROM reference WHERE name BETWEEN ?1 AND ?1 || '~' ORDER BY name",
+                (prefix,),
+            )
+        ]
+
         """Its layers' id, diff_id, blob and raw bytes, bottom first."""
         return self._database.query(
             _CHAIN

@@ -13,12 +13,12 @@ import re
 import select
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from engine.errors import Cancelled, Corrupt, InvalidInput, Unsupported
 from engine.oci.digest import Digest
-from engine.storage.compression import raw_chunks
+from engine.storage.compression import CHUNK_BYTES, raw_chunks
 from engine.storage.content import disk_full
 from engine.storage.tar_read import FILE, HARDLINK, SYMLINK, TarReader
 
@@ -32,7 +32,9 @@ _CHUNK_BYTES = 256 << 10
 _REPORT_SECONDS = 0.1
 _POLL_MS = 100
 _BLOB = re.compile(r"blobs/(sha256|sha512)/([0-9a-f]+)")
-_OTHER_CODECS = ((b"\xfd7zXZ", "xz"), (b"BZh", "bzip2"))
+_XZ, _BZIP2 = b"\xfd7zXZ\0", b"BZh"
+_INPUT_BYTES = 64 << 10
+_XZ_MEMORY_BYTES = 256 << 20  # more than `xz -9` asks for
 
 OnBytes = Callable[[int, int], None]
 """Called with how many bytes of the archive are read, and of how many (0: not known)."""
@@ -59,9 +61,8 @@ class Spool:
         """All of `archive` is here. Raises InvalidInput, Corrupt (a broken stream, a blob that is
         not what its name says), Unsupported (codec), Unavailable (disk full), Cancelled."""
         source = _Input(archive, cancel, on_bytes)
-        source.check_codec()
         try:
-            reader = TarReader(raw_chunks(source, _check_size))  # type: ignore[arg-type]
+            reader = TarReader(_chunks_of(source))
             for entry in reader:
                 if entry.number > MAX_MEMBERS:
                     raise InvalidInput(f"more than {MAX_MEMBERS} members")
@@ -75,7 +76,7 @@ class Spool:
                 elif entry.type == SYMLINK:
                     target = posixpath.join(posixpath.dirname(name), os.fsdecode(entry.link))
                     self._links[name] = posixpath.normpath(target)
-        except (Corrupt, InvalidInput) as error:
+        except (Corrupt, InvalidInput, Unsupported) as error:
             said = error.message
             message = f"archive{said[5:]}" if said.startswith("layer") else f"archive: {said}"
             raise type(error)(
@@ -128,6 +129,50 @@ def _check_size(raw: int, compressed: int) -> None:
         raise InvalidInput(f"more than {MAX_BYTES >> 30} GiB")
 
 
+def _chunks_of(source: _Input) -> Iterator[bytes]:
+    """The plain tar: archives come in more codecs than layers do."""
+    head = source.peek(6)
+    if not head:
+        raise InvalidInput("it is empty", "give what docker save writes")
+    if head == _XZ or head.startswith(_BZIP2):
+        return _inflated(source, "xz" if head == _XZ else "bzip2")
+    return raw_chunks(source, _check_size)  # type: ignore[arg-type]
+
+
+def _inflated(source: _Input, codec: str) -> Iterator[bytes]:
+    """Stream by stream, as xz(1) and bzip2(1) join them."""
+    data, raw = b"", 0
+    while data := (data or source.read(_INPUT_BYTES)).lstrip(b"\0"):  # xz pads to four bytes
+        stream = _decompressor(codec)
+        while not stream.eof:
+            if stream.needs_input:
+                data = data or source.read(_INPUT_BYTES)
+                if not data:
+                    raise Corrupt(f"{codec} stream: it ends in the middle")
+            try:
+                chunk = stream.decompress(data, CHUNK_BYTES)
+            except Exception as error:  # LZMAError, OSError: each codec has its own
+                said = f"{codec} stream: {str(error).lower()}"
+                if "memory" in said.lower():
+                    raise Unsupported(said, f"decompress it first: {codec} -dc FILE") from error
+                raise Corrupt(said) from error
+            data = b""
+            raw += len(chunk)
+            _check_size(raw, 0)
+            yield chunk
+        data = stream.unused_data
+
+
+def _decompressor(codec: str) -> Any:
+    if codec == "xz":
+        import lzma  # seldom needed
+
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
+    import bz2
+
+    return bz2.BZ2Decompressor()
+
+
 class _Input:
     """The archive as `raw_chunks` reads a blob: from its start, once."""
 
@@ -147,17 +192,6 @@ class _Input:
         self._total = status.st_size if stat.S_ISREG(status.st_mode) else 0
         self._ready = select.poll()
         self._ready.register(archive.fileno(), select.POLLIN)
-
-    def check_codec(self) -> None:
-        head = self.peek(6)
-        if not head:
-            raise InvalidInput("archive: it is empty", "give what docker save writes")
-        for magic, name in _OTHER_CODECS:
-            if head.startswith(magic):
-                raise Unsupported(
-                    f"archive: it is compressed with {name}",
-                    f"decompress it first: {name} -dc FILE | pydock load",
-                )
 
     def peek(self, count: int) -> bytes:
         while len(self._buffer) < count:

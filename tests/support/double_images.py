@@ -1,24 +1,19 @@
-"""The double's images: layers with file trees, a registry that can be slow, archives that load."""
+"""The double's images: layers with file trees, a registry that can be slow."""
 
 import builtins
-import hashlib
-import json
-import os
-import tarfile
 from collections.abc import Mapping, Sequence
-from typing import IO
 
 from engine.engine import Cancel, OnProgress
-from engine.errors import Cancelled, Conflict, Corrupt, InvalidInput, NotFound
+from engine.errors import Cancelled, Conflict, InvalidInput, NotFound
 from engine.model.image import HistoryEntry, Image, ImageConfig, ImageSummary, Removed
-from engine.model.layer import DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK
+from engine.model.layer import DIRECTORY
 from engine.model.progress import Phase, Progress
 from engine.oci.digest import DiffID, chain_ids
 from engine.oci.reference import parse_reference
+from tests.support.double_archives import CREATED_NS, DoubleArchives, sha256
 from tests.support.double_layers import DoubleLayerView
 from tests.support.double_world import Entry, Layer, Record, StoredImage, World
 
-CREATED_NS = 1_767_225_600_000_000_000  # 2026-01-01
 EMPTY_CONFIG = ImageConfig((), (), ("sh",), "", "", (), (), (), "")
 _LIVE = ("running", "paused")
 
@@ -37,7 +32,7 @@ def make_layer(number: int, files: Files, command: str = "") -> Layer:
     stamp = repr((number, command, sorted(entries.items())))
     size = sum(entry.size_bytes for entry in entries.values() if entry)
     return Layer(
-        _sha256(f"diff {stamp}"), _sha256(f"blob {stamp}"), command,
+        sha256(f"diff {stamp}"), sha256(f"blob {stamp}"), command,
         CREATED_NS + number * 60_000_000_000, size * 2 // 5 + 32, entries,
     )  # fmt: skip
 
@@ -57,14 +52,14 @@ def make_image(
     stamp = repr((config, platform, [layer.diff_id for layer in made]))
     history = tuple(HistoryEntry(each.created_ns, each.command, "", False) for each in made)
     return StoredImage(
-        _sha256(f"config {stamp}"), _sha256(f"manifest {stamp}"), CREATED_NS, *platform, config,
+        sha256(f"config {stamp}"), sha256(f"manifest {stamp}"), CREATED_NS, *platform, config,
         history, tuple(made), origin,
     )  # fmt: skip
 
 
-class DoubleImages:
+class DoubleImages(DoubleArchives):
     def __init__(self, world: World) -> None:
-        self._world = world
+        super().__init__(world)
         self.step_seconds = 0.0  # how long a pull takes for each of a layer's ten steps
 
     # -- questions
@@ -206,36 +201,6 @@ class DoubleImages:
             tell("", "done", text=f"{state} for {reference.familiar}")
             return self._summary(image)
 
-    def put(self, image: StoredImage, name: str | None) -> None:
-        """The image is here, under the full name `name`."""
-        self._world.images[image.id] = image
-        if name:
-            self._world.references[name] = image.id
-
-    def load(
-        self,
-        archive: IO[bytes],
-        *,
-        progress: OnProgress | None = None,
-        cancel: Cancel | None = None,
-    ) -> builtins.list[str]:
-        names = []
-        try:
-            with tarfile.open(fileobj=archive) as tar:
-                for image, name in _read_archive(tar):
-                    if cancel is not None and cancel.cancelled:
-                        raise Cancelled("load: cancelled")
-                    familiar = parse_reference(name).familiar if name else image.id
-                    with self._world.lock:
-                        self.put(image, parse_reference(name).full if name else None)
-                        self._world.tell("image", "load", image.id, familiar, name=familiar)
-                    names.append(familiar)
-        except (tarfile.TarError, KeyError, ValueError) as error:
-            raise Corrupt(f"archive: {error}", "make it with docker save") from error
-        if progress is not None:
-            progress(Progress("", "done", text=f"loaded {', '.join(names)}"))
-        return names
-
     def tag(self, ref: str, target: str) -> None:
         with self._world.lock:
             image, reference = self.get(ref), parse_reference(target)
@@ -326,85 +291,3 @@ class DoubleLayers:
                 ]
                 view.share(layer.diff_id, tuple(sharers))
             return view
-
-
-def _sha256(text: str) -> str:
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-
-
-def _read_archive(
-    tar: tarfile.TarFile,
-) -> builtins.list[tuple[StoredImage, str | None]]:
-    """Images and names in an OCI layout (what tests.support.images writes) or a docker archive."""
-
-    def read(path: str) -> bytes:
-        file = tar.extractfile(path)
-        assert file is not None
-        return file.read()
-
-    def blob(digest: str) -> bytes:
-        return read("blobs/" + digest.replace(":", "/"))
-
-    found: builtins.list[tuple[StoredImage, str | None]] = []
-    if "index.json" in tar.getnames():
-        for root in json.loads(read("index.json"))["manifests"]:
-            name = root.get("annotations", {}).get("org.opencontainers.image.ref.name")
-            manifest = json.loads(blob(root["digest"]))
-            layers = [(each["digest"], blob(each["digest"])) for each in manifest["layers"]]
-            config = manifest["config"]["digest"]
-            found.append((_stored(root["digest"], config, blob(config), layers), name))
-    else:
-        for entry in json.loads(read("manifest.json")):
-            config = read(entry["Config"])
-            layers = [(_sha256(path), read(path)) for path in entry["Layers"]]
-            digest = "sha256:" + hashlib.sha256(config).hexdigest()
-            image = _stored(_sha256(digest), digest, config, layers)
-            found += [(image, name) for name in entry["RepoTags"] or [None]]
-    return found
-
-
-def _stored(
-    manifest: str, image_id: str, config: bytes, layers: Sequence[tuple[str, bytes]]
-) -> StoredImage:
-    import io
-
-    document = json.loads(config)
-    wanted = document.get("config") or {}
-    history = tuple(
-        HistoryEntry(CREATED_NS, step.get("created_by", ""), step.get("comment", ""),
-                     step.get("empty_layer", False))
-        for step in document.get("history", ())
-    )  # fmt: skip
-    commands = [step.created_by for step in history if not step.empty_layer]
-    made = []
-    for position, (digest, data) in enumerate(layers):
-        entries: dict[str, Entry | None] = {}
-        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-            for info in tar:
-                path = info.name.strip("/")
-                directory, name = os.path.split(path)
-                if name.startswith(".wh."):
-                    entries[os.path.join(directory, name[4:])] = None
-                    continue
-                kinds = {
-                    tarfile.DIRTYPE: DIRECTORY, tarfile.SYMTYPE: SYMLINK,
-                    tarfile.LNKTYPE: HARDLINK, tarfile.FIFOTYPE: FIFO,
-                }  # fmt: skip
-                entries[path] = Entry(
-                    info.size, kinds.get(info.type, FILE), info.mode, info.uid, info.gid,
-                    int(info.mtime), info.linkname,
-                )  # fmt: skip
-        command = commands[position] if position < len(commands) else ""
-        diff_id = document["rootfs"]["diff_ids"][position]
-        made.append(Layer(diff_id, digest, command, CREATED_NS, len(data), entries))
-    return StoredImage(
-        image_id, manifest, CREATED_NS, document.get("os", "linux"),
-        document.get("architecture", "amd64"), document.get("variant", ""),
-        ImageConfig(
-            tuple(wanted.get("Env") or ()), tuple(wanted.get("Entrypoint") or ()),
-            tuple(wanted.get("Cmd") or ()), wanted.get("WorkingDir", ""), wanted.get("User", ""),
-            tuple(wanted.get("ExposedPorts") or ()), tuple(wanted.get("Volumes") or ()),
-            tuple((wanted.get("Labels") or {}).items()), wanted.get("StopSignal", ""),
-        ),
-        history, tuple(made), "",
-    )  # fmt: skip

@@ -1,16 +1,14 @@
-"""`images`, `pull`, `load`, `tag`, `rmi`."""
+"""`images`, `pull`, `tag`, `rmi`."""
 
 import io
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from engine.cli.main import main
 from engine.cli.output import Output
 from tests.engine.cli.conftest import Pydock
-from tests.support import images
 from tests.support.double import Double
 
 
@@ -121,17 +119,6 @@ def draw(text: str) -> list[str]:
         else:
             screen[row] += part
     return screen
-
-
-def test_load_says_what_was_in_it(pydock: Pydock, double: Double, tmp_path: Path) -> None:
-    image = images.make_image([{"a": b"1"}])
-    archive = images.layout_tar(tmp_path / "layout", {"localhost/a:1": image})
-    file = tmp_path / "image.tar"
-    file.write_bytes(archive)
-    assert pydock("load", "-i", str(file)).out == "Loaded image: localhost/a:1\n"
-    assert pydock("load", "-i", "/nonexistent").err.startswith("pydock: open /nonexistent: no such")
-    file.write_bytes(b"x" * 2000)
-    assert pydock("load", "-qi", str(file)).code == 1
 
 
 def test_tag_is_silent_and_rmi_tells(pydock: Pydock, double: Double) -> None:

@@ -1,9 +1,11 @@
 """Load: every kind of archive that people have, and those that nobody should."""
 
+import bz2
 import gzip
 import hashlib
 import io
 import json
+import lzma
 import os
 import tarfile
 import threading
@@ -25,6 +27,7 @@ from engine.errors import (
 )
 from engine.model.progress import Progress
 from engine.oci.digest import chain_ids
+from engine.oci.platform import Platform
 from engine.storage import archive
 from engine.storage.image_store import ImageStore
 from engine.storage.repair import fsck
@@ -159,11 +162,22 @@ def test_loading_again_changes_nothing(store: Store, tmp_path: Path) -> None:
     assert before == after
 
 
-@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+CODECS = {
+    "gzip": lambda data: compress(data, "gzip"),
+    "zstd": lambda data: compress(data, "zstd"),
+    "xz": lzma.compress,
+    "xz in two streams": lambda data: (
+        lzma.compress(data[:700]) + bytes(4) + lzma.compress(data[700:])
+    ),
+    "bzip2": bz2.compress,
+}
+
+
+@pytest.mark.parametrize("codec", CODECS)
 def test_a_compressed_archive_comes_through_a_pipe(
-    store: Store, tmp_path: Path, codec: Any
+    store: Store, tmp_path: Path, codec: str
 ) -> None:
-    data = compress(layout_tar(tmp_path / "layout", {"app:1": FIRST}), codec)
+    data = CODECS[codec](layout_tar(tmp_path / "layout", {"app:1": FIRST}))
     reader, writer = os.pipe()
     thread = threading.Thread(target=write_slowly, args=(writer, data))
     thread.start()
@@ -248,8 +262,20 @@ def test_a_layout_may_list_platforms_side_by_side(store: Store, tmp_path: Path) 
     members = layout(tmp_path, {"": FIRST, "x:1": FOREIGN})
     entries = [each.manifest.descriptor(platform=each.platform) for each in (FOREIGN, FIRST)]
     assert load(store, add_index(members, entries)) == [FIRST.config.digest]
-    with pytest.raises(NotFound, match="no image for this host"):
-        load(store, add_index(members, entries[:1] * 2))
+    other = entries[0] | {"platform": {"os": "linux", "architecture": "ppc64le"}}
+    with pytest.raises(NotFound, match="there is linux/ppc64le, linux/s390x"):
+        load(store, add_index(members, [entries[0], other]))
+    chosen = add_index(members, entries)
+    assert load(store, chosen, wanted=Platform("linux", "s390x")) == [FOREIGN.config.digest]
+
+
+def test_images_without_a_name_for_one_platform_are_images_of_their_own(
+    store: Store, tmp_path: Path
+) -> None:
+    members = layout(tmp_path, {"": FIRST, "x:1": SECOND})
+    entries = [each.manifest.descriptor(platform=each.platform) for each in (FIRST, SECOND)]
+    ids = [FIRST.config.digest, SECOND.config.digest]
+    assert load(store, add_index(members, entries)) == ids
 
 
 def test_an_image_for_another_machine_is_loaded_with_a_warning(
@@ -334,8 +360,13 @@ def broken(path: Path, name: str) -> bytes:
             return pax(record) + header(b"big", b"0", 1) + padded(b"x") + tar(members)
         case "not a tar":
             return b"hello, this is no archive\n" * 1000
-        case "xz":
+        case "broken xz":
             return b"\xfd7zXZ\0" + bytes(100)
+        case "cut bzip2":
+            return bz2.compress(tar(members))[:-100]
+        case "xz that wants too much memory":
+            filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}]
+            return lzma.compress(tar(members), filters=filters)
         case "empty":
             return b""
     if "Layers" in listing[0] and name.startswith(("layers", "fewer", "layer named", "layer is a")):
@@ -371,7 +402,9 @@ def broken(path: Path, name: str) -> bytes:
         ("member with a path to outside", InvalidInput, "archive entry 1"),
         ("sparse member", InvalidInput, "sparse file"),
         ("not a tar", Corrupt, "archive entry 1"),
-        ("xz", Unsupported, "compressed with xz"),
+        ("broken xz", Corrupt, "archive: xz stream"),
+        ("cut bzip2", Corrupt, "archive: bzip2 stream: it ends in the middle"),
+        ("xz that wants too much memory", Unsupported, "archive: xz stream: memory"),
         ("empty", InvalidInput, "is empty"),
     ],
 )

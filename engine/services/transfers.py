@@ -1,0 +1,88 @@
+"""`save`: which images and names the words of its command line stand for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING
+
+from engine.engine import Cancel
+from engine.errors import NotFound
+from engine.model.progress import Progress
+from engine.oci import platform as platforms
+from engine.oci.platform import Platform, parse_platform
+from engine.oci.reference import Reference, parse_reference
+from engine.storage.archive_writer import write_archive
+from engine.storage.outgoing import Outgoing
+
+if TYPE_CHECKING:
+    from engine.engine import OnProgress
+    from engine.storage.content import Content
+    from engine.storage.image_store import ImageRow, ImageStore
+    from engine.storage.metadata import Database
+
+_ID = r"(?:sha256:)?[0-9a-f]{1,64}"
+
+
+def save(
+    database: Database,
+    content: Content,
+    store: ImageStore,
+    refs: Sequence[str],
+    output: IO[bytes],
+    platform: str | None,
+    progress: OnProgress | None,
+    cancel: Cancel | None,
+) -> None:
+    """One archive of all of `refs` is in `output`. Nothing is written before all of them are found.
+
+    Raises NotFound (no such image, no such platform of it), Corrupt, Unavailable, Cancelled.
+    """
+    tell = progress or (lambda step: None)
+    wanted = parse_platform(platform) if platform else None
+    chosen: dict[str, tuple[ImageRow, list[Reference]]] = {}
+    for ref in refs:
+        for row, name in _named(store, ref):
+            if wanted:
+                _check_platform(ref, row, wanted)
+            _, names = chosen.setdefault(row.id, (row, []))
+            if name is not None and name not in names:
+                names.append(name)
+    with Outgoing(database, content, store) as outgoing:
+        for row, names in chosen.values():
+            outgoing.add(row, names)
+        write_archive(
+            output,
+            outgoing.images,
+            outgoing.read,
+            cancel=cancel or Cancel(),
+            on_bytes=lambda done, total: tell(Progress("", "exporting", done, total)),
+        )
+    tell(Progress("", "done"))
+
+
+def _named(store: ImageStore, ref: str) -> list[tuple[ImageRow, Reference | None]]:
+    """The images that `ref` stands for, each with the name that it has by it."""
+    row = store.find(ref)
+    is_name = row is not None and store.leads_to(ref, row.id)
+    if row is not None and not is_name and re.fullmatch(_ID, ref):
+        return [(row, None)]
+    reference = parse_reference(ref)
+    if reference.digest:
+        return [(store.get(ref), None)]  # archives have no place for such names
+    last = ref.rpartition("/")[2]
+    names = [] if ":" in last else store.tags_of(reference)
+    found: list[tuple[ImageRow, Reference | None]] = [
+        (store.get(name), parse_reference(name)) for name in names
+    ]
+    return found or [(store.get(ref), reference)]
+
+
+def _check_platform(ref: str, row: ImageRow, wanted: Platform) -> None:
+    own = Platform(row.os, row.architecture, row.variant)
+    if own not in platforms.compatible_with(wanted):
+        raise NotFound(
+            f"image with reference {ref} was found but does not provide the specified platform "
+            f"({wanted}): it is for {own}",
+            f"pydock pull --platform {wanted} {ref}",
+        )
