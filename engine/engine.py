@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from engine.model.layer import FileTree, LayerInfo, WasteRow
     from engine.model.network import Network, NetworkSummary
     from engine.model.progress import Progress
+    from engine.model.registry import LoggedIn, LoggedOut, SearchResult
     from engine.model.stats import HostSample, StatsSample
     from engine.model.system import Counts, Damage, EngineInfo
     from engine.model.volume import Usage, VolumeSummary
@@ -264,6 +265,28 @@ class Volumes(Protocol):
     def measure(self, name: str) -> Usage: ...
 
 
+class Registries(Protocol):
+    """`server` is a host[:port] or a URL, "" for Docker Hub."""
+
+    def user(self, server: str = "") -> str | None:
+        """Who one is to it now: "" for a token without a name, None for nobody."""
+        ...
+
+    def login(
+        self, server: str = "", *, user: str = "", password: str = "", cancel: Cancel | None = None
+    ) -> LoggedIn:
+        """The registry accepts the credential, and it is kept. Without one, what is kept already
+        is tried. Raises InvalidInput when it is refused."""
+        ...
+
+    def logout(self, server: str = "") -> LoggedOut: ...
+    def search(
+        self, term: str, *, limit: int = 25, cancel: Cancel | None = None
+    ) -> Sequence[SearchResult]:
+        """Raises Unsupported when the registry can do no such thing."""
+        ...
+
+
 class System(Protocol):
     def counts(self) -> Counts: ...
     def host(self) -> HostSample: ...
@@ -295,6 +318,8 @@ class Engine(Protocol):
     def networks(self) -> Networks: ...
     @property
     def volumes(self) -> Volumes: ...
+    @property
+    def registries(self) -> Registries: ...
     @property
     def system(self) -> System: ...
     def close(self) -> None:

@@ -13,6 +13,7 @@ from engine.services.containers import ContainerService
 from engine.services.images import ImageService, LayerService
 from engine.services.lifecycle import Lifecycle
 from engine.services.networks import NetworkService
+from engine.services.registries import RegistryService
 from engine.services.streams import Streams
 from engine.services.system import SystemService, engine_info
 from engine.services.volumes import VolumeService
@@ -62,6 +63,7 @@ class LocalEngine:
         self.volumes = VolumeService(home, volume_store)
         self.images = ImageService(home, database, content, image_store, container_store.users)
         self.layers = LayerService(self.images)
+        self.registries = RegistryService()
         self._lifecycle = lifecycle = Lifecycle(
             home,
             container_store,

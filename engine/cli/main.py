@@ -39,6 +39,8 @@ OTHERS = {
     "inspect": "inspect:INSPECT",
     "kill": "lifecycle:KILL",
     "load": "archives:LOAD",
+    "login": "registry:LOGIN",
+    "logout": "registry:LOGOUT",
     "logs": "logs:LOGS",
     "pause": "lifecycle:PAUSE",
     "port": "containers:PORT",
@@ -47,6 +49,7 @@ OTHERS = {
     "rm": "lifecycle:RM",
     "rmi": "images:RMI",
     "save": "archives:SAVE",
+    "search": "registry:SEARCH",
     "start": "attached:START",
     "stats": "stats:STATS",
     "stop": "lifecycle:STOP",
@@ -127,7 +130,7 @@ _ALIASES = {
 _HIDDEN = {"container": {"cleanup": "lifecycle:CLEANUP"}}
 _NOT_YET = (
     "build builder buildx checkpoint commit compose config context cp diff export history import "
-    "login logout manifest node plugin push search secret service stack swarm trust update "
+    "manifest node plugin push search secret service stack swarm trust update "
     "connect disconnect prune df"
 )  # fmt: skip
 GLOBALS = (

@@ -8,9 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Collection, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from engine.engine import Cancel
@@ -27,15 +25,15 @@ from engine.oci.digest import Digest, parse_digest, sha256_of
 from engine.oci.reference import TAG, Reference
 from engine.registry.credentials import find_credential
 from engine.registry.hosts import Hosts, address_of
-from engine.registry.origin import Origin, check_leads_outside, split_url
-from engine.registry.retry import TRANSIENT_STATUSES, Transient, parse_retry_after
+from engine.registry.refusal import named, raise_if_transient, words
+from engine.registry.retry import Transient
 from engine.registry.secret import quote_foreign
+from engine.registry.server import Server
+from engine.registry.source import Source
 from engine.registry.timeouts import Timeouts
-from engine.registry.tokens import Authorizer
 from engine.registry.transport import Body, Response, Transport
 
 _ACCEPT = ", ".join((OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST))
-_MAX_ANSWERS = 2  # 401s in a row: one for the token, one for a wider scope
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 
 
@@ -64,15 +62,21 @@ class Repository:
         readable: Sequence[str] = (),
     ) -> None:
         self.reference = reference
-        self._scopes = (
+        scopes = (
             f"repository:{reference.path}:{actions}",
             *(f"repository:{path}:pull" for path in readable),
         )
         self.transport = Transport(hosts, timeouts, cancel)
-        self._hosts = hosts
         self._timeouts = timeouts
-        self._lock = threading.Lock()
-        self._found: tuple[Origin, Authorizer] | None = None
+        domain, path = reference.domain, reference.path
+        self.server = Server(
+            Source(address_of(domain), path),
+            self.transport,
+            hosts,
+            domain,
+            lambda: find_credential(domain, path, timeouts),
+            scopes,
+        )
 
     def close(self) -> None:
         self.transport.close()
@@ -84,7 +88,7 @@ class Repository:
             digest = response.headers.get("Docker-Content-Digest", "")
             size = response.headers.get("Content-Length", "")
             if response.status != 200 or not size.isdecimal():
-                self._raise_if_transient(response, b"")
+                raise_if_transient(response, b"", self.reference.domain)
                 return None
             try:
                 return Descriptor(_media_type(response), parse_digest(digest.strip()), int(size))
@@ -175,7 +179,7 @@ class Repository:
         """The answer, any status, after we are let in. `target` is a path below the repository
         ("blobs/uploads/"), or a URL that the registry gave (join_url of a Location): credentials
         go there only if it is the registry's own. Raises Transient, Unavailable, Cancelled …"""
-        return self._send(method, target, dict(headers or {}), body)
+        return self.server.request(method, target, headers or {}, body)
 
     def check(self, response: Response, good: Collection[int], what: str, target: str) -> None:
         """Nothing when the status is one of `good`. Else raises what a person is told of it, or
@@ -184,68 +188,18 @@ class Repository:
             with response:
                 self._fail(response, what, target)
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        headers: dict[str, str],
-        body: bytes | Body | None = None,
-    ) -> Response:
-        origin, authorizer = self._find_origin()
-        url = f"{origin.scheme}://{origin.name}/v2/{self.reference.path}/{path}"
-        if "://" in path:
-            url = path
-            other, _ = split_url(url)
-            check_leads_outside(origin, other, "upload address")
-            if not other.is_same(origin):  # such an address is proof enough
-                return self.transport.request(method, url, headers, body=body)
-        for _ in range(_MAX_ANSWERS):
-            sent = authorizer.header()
-            response = self.transport.request(method, url, headers | sent, body=body)
-            if response.status != 401 or not response.origin.is_same(origin):
-                break
-            authorizer.answer(response, sent)
-        else:
-            sent = authorizer.header()
-            response = self.transport.request(method, url, headers | sent, body=body)
-        if not response.origin.is_same(origin) and response.status >= 400:
-            status = response.status
-            response.close()  # an expired address, perhaps: the next try gets a new one
-            raise Transient(
-                Unavailable(f"{response.origin.name} (for {origin.name}): answers {_named(status)}")
-            )
-        return response
-
-    def _find_origin(self) -> tuple[Origin, Authorizer]:
-        """Where the registry is, and how it lets us in. https, but for loopback and what the
-        settings call insecure, when nothing there speaks TLS."""
-        domain, path = self.reference.domain, self.reference.path
-        with self._lock:
-            if self._found is None:
-                name = address_of(domain)
-                origin, _ = split_url(f"https://{name}")
-                if self._hosts.may_speak_http(name) and not self.transport.speaks_tls(origin):
-                    origin, _ = split_url(f"http://{name}")
-                authorizer = Authorizer(
-                    self.transport,
-                    origin,
-                    domain,
-                    path,
-                    lambda: find_credential(domain, path, self._timeouts),
-                    scopes=self._scopes,
-                )
-                self._found = origin, authorizer
-            return self._found
+    def _send(self, method: str, path: str, headers: dict[str, str]) -> Response:
+        return self.server.request(method, path, headers)
 
     # Failing.
 
     def _fail(self, response: Response, what: str, target: str) -> None:
         body = response.read(self._timeouts.error_bytes, "error")
-        self._raise_if_transient(response, body)
+        raise_if_transient(response, body, self.reference.domain)
         status = response.status
         reference = self.reference
         if status in (401, 403):
-            raise self._find_origin()[1].refusal()
+            raise self.server.authorizer.refusal()
         if status == 404 and what == "manifest":
             name = f"{reference.domain}/{reference.path}"
             if not body.strip().startswith(b"{"):
@@ -257,25 +211,8 @@ class Repository:
                 "push the image again",
             )
         raise Unavailable(
-            f"registry {reference.domain}: answers {_named(status)} for {what} {target}"
-            f"{_words(body)}"
+            f"registry {reference.domain}: answers {named(status)} for {what} {target}{words(body)}"
         )
-
-    def _raise_if_transient(self, response: Response, body: bytes) -> None:
-        status = response.status
-        if status not in TRANSIENT_STATUSES:
-            return
-        after = parse_retry_after(response.headers.get("Retry-After"))
-        domain = self.reference.domain
-        if status == 429:
-            later = f", try again in {after:.0f} seconds" if after else ""
-            error = Unavailable(
-                f"registry {domain}: too many requests{later}{_words(body)}",
-                f"pydock login {domain} raises the limit on many registries",
-            )
-        else:
-            error = Unavailable(f"registry {domain}: answers {_named(status)}{_words(body)}")
-        raise Transient(error, after)
 
     def _hint(self, name: str) -> str:
         """The next step when a tag is not there."""
@@ -329,20 +266,3 @@ def _digest_like(data: bytes, wanted: str) -> Digest:
     if wanted.startswith("sha512:"):
         return Digest(f"sha512:{hashlib.sha512(data).hexdigest()}")
     return sha256_of(data)
-
-
-def _named(status: int) -> str:
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return str(status)
-
-
-def _words(body: bytes) -> str:
-    """What the registry says of it, quoted."""
-    try:
-        errors = json.loads(body)["errors"]
-        text = "; ".join(f"{error.get('code')}: {error.get('message')}" for error in errors)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        text = body.decode("utf-8", "replace")
-    return f": {quote_foreign(text)}" if text.strip() else ""

@@ -18,13 +18,13 @@ from engine.registry.secret import Secret
 from engine.registry.timeouts import Timeouts
 
 # How Docker Hub has been called in these files over the years.
-_HUB_KEYS = (
+HUB_KEYS = (
     "https://index.docker.io/v1/",
     "docker.io",
     "index.docker.io",
     "registry-1.docker.io",
 )
-_TOKEN_USER = "<token>"  # a helper's way to say that its secret is an identity token
+TOKEN_USER = "<token>"  # a helper's way to say that its secret is an identity token
 
 
 class Credential(NamedTuple):
@@ -57,7 +57,7 @@ def find_credential(
     """The credential for a repository, None to be anonymous. Raises InvalidInput for a file that
     cannot be read, Unavailable for a helper that fails."""
     for file in auth_files() if files is None else files:
-        document = _read(file)
+        document = read(file)
         if document is not None:
             found = _find_in(document, file, domain, path, timeouts)
             if found:
@@ -65,7 +65,8 @@ def find_credential(
     return None
 
 
-def _read(file: str) -> dict[str, Any] | None:
+def read(file: str) -> dict[str, Any] | None:
+    """The file's object; None when it does not exist. Raises InvalidInput."""
     try:
         with open(file, "rb") as stream:
             document = json.load(stream)
@@ -83,7 +84,7 @@ def _find_in(
     document: dict[str, Any], file: str, domain: str, path: str, timeouts: Timeouts
 ) -> Credential | None:
     """docker's order within a file: a helper for this host, stored ones, the helper for all."""
-    hosts = _HUB_KEYS if domain == DOCKER_HUB else (domain,)
+    hosts = HUB_KEYS if domain == DOCKER_HUB else (domain,)
     helpers = document.get("credHelpers")
     if isinstance(helpers, dict):
         for host in hosts:
@@ -112,12 +113,17 @@ def _matching(auths: dict[str, Any], hosts: tuple[str, ...], path: str) -> list[
     wanted = [f"{host}/{name}" for name in names for host in hosts] + list(hosts)
     by_name: dict[str, tuple[str, Any]] = {}
     for key, entry in auths.items():
-        name = key.partition("://")[2] if "://" in key else key
-        for ending in ("/", "/v1", "/v2"):
-            name = name.removesuffix(ending)
-        by_name.setdefault(name, (key, entry))
+        by_name.setdefault(host_of(key), (key, entry))
         by_name.setdefault(key, (key, entry))
     return [by_name[name] for name in wanted if name in by_name]
+
+
+def host_of(key: str) -> str:
+    """`host[:port][/namespace]` of a key, without the scheme and version that old ones carry."""
+    name = key.partition("://")[2] if "://" in key else key
+    for ending in ("/", "/v1", "/v2"):
+        name = name.removesuffix(ending)
+    return name
 
 
 def _from_entry(entry: Any, where: str) -> Credential | None:
@@ -146,6 +152,6 @@ def _from_helper(name: str, host: str, timeouts: Timeouts) -> Credential | None:
     if answer is None:
         return None
     user, secret = answer
-    if user == _TOKEN_USER:
+    if user == TOKEN_USER:
         return Credential(identity_token=Secret(secret))
     return Credential(user, Secret(secret))

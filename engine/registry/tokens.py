@@ -39,6 +39,7 @@ class Authorizer:
         clock: Callable[[], float] = time.monotonic,
         *,
         scopes: Sequence[str] | None = None,
+        offline: bool = False,
     ) -> None:
         self._transport = transport
         self._origin = origin
@@ -47,6 +48,8 @@ class Authorizer:
         self._scopes = (f"repository:{repository}:pull",) if scopes is None else tuple(scopes)
         self._find_credential = find_credential
         self._clock = clock
+        self._offline = offline  # a login: ask for an identity token too
+        self.identity_token = Secret("")  # what the token server gave then
         self._lock = threading.Lock()
         self._header: str | None = None
         self._challenge: Challenge | None = None
@@ -90,6 +93,11 @@ class Authorizer:
 
     def refusal(self) -> EngineError:
         """What to say when the registry does not let us."""
+        if not self._repository:
+            return InvalidInput(
+                f"registry {self._registry}: incorrect user name or password",
+                "many registries want an access token in place of the password",
+            )
         if self._credential():
             return InvalidInput(
                 f"registry {self._registry}: wrong user name or password, or no access to "
@@ -141,7 +149,7 @@ class Authorizer:
             raise self.refusal()
         if response.status != 200:
             raise Unavailable(f"token server {origin.name}: answers {response.status}")
-        token, life = _parse_token(body, origin)
+        token, life, self.identity_token = _parse_token(body, origin)
         now = self._clock()
         self._header = f"Bearer {token.reveal()}"
         self._challenge = challenge
@@ -175,6 +183,8 @@ class Authorizer:
             password = credential.password or credential.identity_token
             headers["Authorization"] = basic_authorization(credential.user, password)
             query.append(("account", credential.user))
+        if self._offline:
+            query += [("client_id", "pydock"), ("offline_token", "true")]
         separator = "&" if "?" in realm else "?"
         return self._transport.request("GET", f"{realm}{separator}{urlencode(query)}", headers)
 
@@ -199,18 +209,24 @@ def _join_scopes(asked: str, wanted: Sequence[str]) -> list[str]:
     return scopes
 
 
-def _parse_token(body: bytes, origin: Origin) -> tuple[Secret, float]:
-    """The token and how many seconds it lives, on our clock."""
+def _parse_token(body: bytes, origin: Origin) -> tuple[Secret, float, Secret]:
+    """The token, how many seconds it lives on our clock, and an identity token if there is one."""
     try:
         document: Any = json.loads(body)
         token = document.get("token") or document.get("access_token")
+        identity = document.get("refresh_token")
         life = document.get("expires_in") or 0
     except (ValueError, AttributeError, RecursionError):
         token = None
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+    if not _is_clean(token):
         # The body is not shown: it may hold half a token.
         raise Unavailable(
             f"token server {quote_foreign(origin.name)}: its answer holds no token"
         ) from None
     seconds = float(life) if isinstance(life, (int, float)) else 0.0
-    return Secret(token), max(float(SHORTEST_LIFE_SECONDS), seconds)
+    identity_token = Secret(identity if _is_clean(identity) else "")
+    return Secret(token), max(float(SHORTEST_LIFE_SECONDS), seconds), identity_token
+
+
+def _is_clean(token: object) -> bool:
+    return isinstance(token, str) and token.isascii() and token.isprintable() and token != ""

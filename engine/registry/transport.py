@@ -31,6 +31,8 @@ MAX_REDIRECTS = 5
 MAX_IDLE = 4  # connections per server
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _SAME_METHOD = frozenset((307, 308))  # a request with a body is sent again after these alone
+# What another server than the one we asked may see of a request: nothing that could be a secret.
+_ABROAD = frozenset(("accept", "content-type", "range", "user-agent"))
 _SEND_BYTES = 64 << 10
 
 
@@ -147,8 +149,8 @@ class Transport:
         """The answer, after at most five redirects (of other methods than GET and HEAD: 307 and
         308); any status. It may come before all of `body` was sent.
 
-        Authorization goes to the first server only. Raises Transient, Unavailable, InvalidInput,
-        Cancelled.
+        Authorization and the like go to the first server only. Raises Transient, Unavailable,
+        InvalidInput, Cancelled.
         """
         first, target = split_url(url)
         origin = first
@@ -164,7 +166,7 @@ class Transport:
             origin, target = split_url(url)
             check_leads_outside(first, origin, "redirect")
             if not origin.is_same(first):
-                sent.pop("Authorization", None)
+                sent = {name: sent[name] for name in sent if name.lower() in _ABROAD}
         raise Unavailable(f"{first.name}: more than {MAX_REDIRECTS} redirects in a row")
 
     def speaks_tls(self, origin: Origin) -> bool:

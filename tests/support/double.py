@@ -10,7 +10,16 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
-from engine.engine import Capability, Containers, Images, Layers, Networks, System, Volumes
+from engine.engine import (
+    Capability,
+    Containers,
+    Images,
+    Layers,
+    Networks,
+    Registries,
+    System,
+    Volumes,
+)
 from engine.model.container import CreateOptions, LogLine, MountRequest, PortMapping, State
 from engine.model.image import ImageConfig
 from engine.model.system import Damage, EngineInfo
@@ -26,6 +35,7 @@ from tests.support.double_images import (
 )
 from tests.support.double_places import DoubleNetworks, DoubleSystem, DoubleVolumes
 from tests.support.double_process import Process
+from tests.support.double_registries import DoubleRegistries
 from tests.support.double_world import GIB, StoredImage, World
 
 INFO = EngineInfo(
@@ -64,6 +74,7 @@ class Double:
         self.layers: Layers = DoubleLayers(self.world, self._images)
         self.networks: Networks = DoubleNetworks(self.world)
         self.volumes: Volumes = self._volumes
+        self.registries: Registries = DoubleRegistries()
         self.system: System = self._system
 
     def close(self) -> None:

@@ -103,7 +103,7 @@ def test_docker_hubs_names_and_addresses(
     monkeypatch.setattr(Hosts, "may_speak_http", lambda self, name: False)
     asked: list[tuple[str, str]] = []
 
-    def request(method: str, url: str, headers: dict[str, str], *, body: object) -> None:
+    def request(method: str, url: str, headers: object, *, body: object) -> None:
         asked.append((method, url))
         raise Unavailable("no network in a test")
 
@@ -111,7 +111,7 @@ def test_docker_hubs_names_and_addresses(
     with pytest.raises(Unavailable):
         repository.head_manifest("bookworm")
     assert asked == [("HEAD", "https://registry-1.docker.io/v2/library/debian/manifests/bookworm")]
-    found = repository._find_origin()[1]._credential()
+    found = repository.server.authorizer._credential()
     assert found is not None
     assert found.user == USER
 

@@ -120,7 +120,7 @@ def test_token_is_renewed_before_it_ends(
     now = [1000.0]
     repository = open_repository(pair.reference)
     fetch(repository)
-    _, authorizer = repository._find_origin()
+    authorizer = repository.server.authorizer
     monkeypatch.setattr(authorizer, "_clock", lambda: now[0])
     authorizer._renew_at = 1240.0
     now[0] = 1239.0
