@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         Process,
     )
     from engine.model.event import Event
-    from engine.model.image import Image, ImageSummary, Removed
+    from engine.model.image import HistoryStep, Image, ImageSummary, Removed
     from engine.model.layer import FileTree, LayerInfo, WasteRow
     from engine.model.network import Network, NetworkSummary
     from engine.model.progress import Progress
@@ -188,6 +188,10 @@ class Images(Protocol):
         self, *, all: bool = False, filters: Sequence[tuple[str, str]] = ()
     ) -> list[ImageSummary]: ...
     def inspect(self, ref: str) -> Image: ...
+    def history(self, ref: str) -> Sequence[HistoryStep]:
+        """How it came to be, newest step first."""
+        ...
+
     def pull(
         self,
         ref: str,

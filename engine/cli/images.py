@@ -1,4 +1,4 @@
-"""`images`, `pull`, `tag`, `rmi`."""
+"""`images`, `history`, `pull`, `tag`, `rmi`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from engine import units
 from engine.cli.containers import FILTER, FORMAT, SHORT_ID
-from engine.cli.output import Listing, print_rows
+from engine.cli.output import Listing, ellipsis, print_rows
 from engine.cli.parser import Command, Flag
 from engine.errors import NotFound
 
 if TYPE_CHECKING:
     from engine.cli.call import Call
-    from engine.model.image import ImageSummary
+    from engine.model.image import HistoryStep, ImageSummary
 
 _NONE = "<none>"
+_CREATED_BY_WIDTH = 45  # docker's
 
 
 class ImageRow(NamedTuple):
@@ -191,6 +192,71 @@ PULL = Command(
 )
 
 
+def _history(call: Call) -> int:
+    full, human = call.on("no-trunc"), bool(call.value("human", True))
+    now_ns = time.time_ns()
+
+    def identity(step: HistoryStep) -> str:
+        short = step.id if full else step.id.partition(":")[2][:SHORT_ID]
+        return short or "<missing>"
+
+    def since(step: HistoryStep) -> str:
+        if not step.created_ns:
+            return "N/A"
+        if not human:
+            return created_at(step)
+        return f"{units.human_duration((now_ns - step.created_ns) / 1e9)} ago"
+
+    def created_at(step: HistoryStep) -> str:
+        return units.local_rfc3339(step.created_ns // 10**9 * 10**9).replace(".000000000", "")
+
+    def created_by(step: HistoryStep) -> str:
+        text = step.created_by.replace("\t", " ")
+        return text if full else ellipsis(text, _CREATED_BY_WIDTH)
+
+    def size(step: HistoryStep) -> str:
+        return units.human_size(step.size_bytes, 3) if human else str(step.size_bytes)
+
+    listing: Listing[HistoryStep] = Listing(
+        {
+            "ID": ("IMAGE", identity),
+            "CreatedSince": ("CREATED", since),
+            "CreatedAt": ("CREATED AT", created_at),
+            "CreatedBy": ("CREATED BY", created_by),
+            "Size": ("SIZE", size),
+            "Comment": ("COMMENT", lambda step: step.comment),
+        },
+        ("ID", "CreatedSince", "CreatedBy", "Size", "Comment"),
+        quiet="ID",
+    )
+    print_rows(
+        call.output,
+        listing,
+        call.engine.images.history(call.words[0]),
+        style=call.one("format"),
+        quiet=call.on("quiet"),
+    )
+    return 0
+
+
+HISTORY = Command(
+    "history",
+    "[OPTIONS] IMAGE",
+    "Show the history of an image",
+    _history,
+    (
+        FORMAT,
+        Flag("human", "Print sizes and dates in human readable format", short="H", default="true"),
+        Flag("no-trunc", "Don't truncate output"),
+        Flag("quiet", "Only show image IDs", short="q"),
+    ),
+    refused="--platform",
+    least=1,
+    most=1,
+    aliases="pydock image history, pydock history",
+)
+
+
 def _tag(call: Call) -> int:
     call.engine.images.tag(call.words[0], call.words[1])
     return 0
@@ -231,8 +297,12 @@ RMI = Command(
     "[OPTIONS] IMAGE [IMAGE...]",
     "Remove one or more images",
     _rmi,
-    (Flag("force", "Force removal of the image", short="f"),),
-    refused="--no-prune --platform",
+    (
+        Flag("force", "Force removal of the image", short="f"),
+        # Said or not: images have no parents here, only layers that several of them share.
+        Flag("no-prune", "Do not delete untagged parents"),
+    ),
+    refused="--platform",
     least=1,
     aliases="pydock image rm, pydock image remove, pydock rmi",
 )

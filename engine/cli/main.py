@@ -36,6 +36,7 @@ OTHERS = {
     "attach": "attached:ATTACH",
     "create": "run:CREATE",
     "events": "events:EVENTS",
+    "history": "images:HISTORY",
     "inspect": "inspect:INSPECT",
     "kill": "lifecycle:KILL",
     "load": "archives:LOAD",
@@ -87,6 +88,7 @@ GROUPS = {
     "image": (
         "Manage images",
         {
+            "history": "images:HISTORY",
             "inspect": "inspect:IMAGE_INSPECT",
             "load": "archives:LOAD",
             "ls": "images:IMAGES",
@@ -129,7 +131,7 @@ _ALIASES = {
 # The exit command's way in: not for people.
 _HIDDEN = {"container": {"cleanup": "lifecycle:CLEANUP"}}
 _NOT_YET = (
-    "build builder buildx checkpoint commit compose config context cp diff export history import "
+    "build builder buildx checkpoint commit compose config context cp diff export import "
     "manifest node plugin push search secret service stack swarm trust update "
     "connect disconnect prune df"
 )  # fmt: skip

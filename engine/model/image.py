@@ -43,6 +43,17 @@ class HistoryEntry(NamedTuple):
     empty_layer: bool
 
 
+class HistoryStep(NamedTuple):
+    """A row of `history`: a step, and what its layer weighs."""
+
+    id: str  # of the image that it ends with, "" where no such image is known
+    references: tuple[str, ...]  # of that image
+    created_ns: int
+    created_by: str
+    comment: str
+    size_bytes: int
+
+
 class Image(NamedTuple):
     """Everything `image inspect` knows."""
 

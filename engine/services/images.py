@@ -9,7 +9,14 @@ from typing import IO, TYPE_CHECKING
 
 from engine import journal
 from engine.errors import EngineError
-from engine.model.image import HistoryEntry, Image, ImageConfig, ImageSummary, Removed
+from engine.model.image import (
+    HistoryEntry,
+    HistoryStep,
+    Image,
+    ImageConfig,
+    ImageSummary,
+    Removed,
+)
 from engine.oci.reference import parse_reference
 from engine.storage import gc
 
@@ -94,6 +101,15 @@ class ImageService:
             author=document.author,
             comment=document.comment,
         )
+
+    def history(self, ref: str) -> tuple[HistoryStep, ...]:
+        """How it came to be, newest step first."""
+        from engine.services.history import pair
+
+        row = self._store.get(ref)
+        names = tuple(parse_reference(name).familiar for name in self._store.references(row.id))
+        sizes = [raw_bytes for *_, raw_bytes in self._store.layers_of(row)]
+        return pair(_history(self._store.config(row)), sizes, row.id, names)
 
     def pull(
         self,

@@ -94,6 +94,17 @@ def test_filters_choose(engine: Engine, image: str) -> None:
     assert len(engine.images.list(filters=[("label", "maker=contract")])) == 1
 
 
+def test_history_has_the_newest_step_first(engine: Engine, image: str) -> None:
+    newest, oldest = engine.images.history(image)
+    assert (newest.created_by, oldest.created_by) == ("layer 1", "layer 0")
+    row = engine.images.inspect(image).summary
+    assert (newest.id, newest.references, oldest.id) == (row.id, (image,), "")
+    assert newest.size_bytes == 76
+    assert newest.size_bytes + oldest.size_bytes == row.size_bytes
+    with pytest.raises(NotFound):
+        engine.images.history("nothing")
+
+
 def test_a_pull_tells_how_far_it_is(engine: Engine, remote: Remote) -> None:
     reference = remote("pulled:1")
     steps: list[Progress] = []

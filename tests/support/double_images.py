@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence
 
 from engine.engine import Cancel, OnProgress
 from engine.errors import Cancelled, Conflict, InvalidInput, NotFound
-from engine.model.image import HistoryEntry, Image, ImageConfig, ImageSummary, Removed
+from engine.model.image import (
+    HistoryEntry,
+    HistoryStep,
+    Image,
+    ImageConfig,
+    ImageSummary,
+    Removed,
+)
 from engine.model.layer import DIRECTORY
 from engine.model.progress import Phase, Progress
 from engine.oci.digest import DiffID, chain_ids
@@ -91,6 +98,15 @@ class DoubleImages(DoubleArchives):
                 author="",
                 comment="",
             )
+
+    def history(self, ref: str) -> tuple[HistoryStep, ...]:
+        from engine.services.history import pair
+
+        with self._world.lock:
+            image = self.get(ref)
+            names = self._summary(image).references
+            sizes = [layer.size_bytes for layer in image.layers]
+            return pair(image.history, sizes, image.id, names)
 
     def get(self, ref: str) -> StoredImage:
         """By name, id, or a unique beginning of an id."""

@@ -124,7 +124,7 @@ def draw(text: str) -> list[str]:
 def test_tag_is_silent_and_rmi_tells(pydock: Pydock, double: Double) -> None:
     identity = double.add_image("debian:bookworm")
     assert pydock("tag", "debian:bookworm", "other").out == ""
-    assert pydock("rmi", "other").lines == ["Untagged: other:latest"]
+    assert pydock("rmi", "--no-prune", "other").lines == ["Untagged: other:latest"]
     said = pydock("rmi", "debian:bookworm")
     assert said.lines[:2] == ["Untagged: debian:bookworm", f"Deleted: {identity}"]
     assert pydock("rmi", "debian:bookworm").code == 1
@@ -136,3 +136,24 @@ def test_rmi_of_a_used_image_is_refused(pydock: Pydock, double: Double) -> None:
     said = pydock("rmi", "debian:bookworm")
     assert said.code == 1
     assert "container web is using its image" in said.err
+
+
+def test_history_is_told_newest_first(pydock: Pydock, double: Double) -> None:
+    long = "RUN " + "x" * 60
+    image = double.add_image("debian:bookworm", [("ADD rootfs", {"a": 77_000_000}), (long, {})])
+    said = pydock("history", "debian:bookworm")
+    assert said.lines[0].split("  ")[0] == "IMAGE"
+    newest, oldest = said.lines[1:]
+    assert newest.startswith(image[7:19])
+    assert long[:44] + "…" in newest
+    assert oldest.startswith("<missing>")
+    assert "77MB" in oldest
+    assert pydock("history", "-q", "debian:bookworm").lines == [image[7:19], "<missing>"]
+    assert long in pydock("image", "history", "--no-trunc", "debian:bookworm").out
+    plain = pydock("history", "-H=false", "--format", "{{.CreatedSince}} {{.Size}}", "debian")
+    assert plain.code == 1
+    plain = pydock("history", "--human=false", "--format", "{{.Size}}", "debian:bookworm")
+    assert plain.lines == ["0", "77000000"]
+    fields = json.loads(pydock("history", "--format", "json", "debian:bookworm").lines[0])
+    assert fields["CreatedAt"].startswith("2026-01-01T")
+    assert pydock("history", "nothing").err.startswith("pydock: no such image: nothing")
