@@ -6,7 +6,6 @@ everything is folded. It is single-threaded and depends on nobody: the console a
 clients. Lean: a test holds the list of its imports.
 """
 
-import errno
 import marshal
 import os
 import select
@@ -26,7 +25,7 @@ from _socket import (
 )
 
 from engine import journal
-from engine.kernel.cgroup import Cgroup, Limits, find_hierarchies
+from engine.kernel.cgroup import Cgroup
 from engine.kernel.files import close_range
 from engine.kernel.process import ignore_signals, set_child_subreaper, start_time
 from engine.monitor import protocol
@@ -360,31 +359,6 @@ def _replace(path: str, text: str) -> None:
     os.rename(f"{path}.new", path)
 
 
-def _settle(path: str) -> "tuple[Any, ...] | None":
-    """None when this process is in cgroup `path`, if the host has any; else what was in the way.
-
-    While the launcher is still busy: on a host at rest the first migration takes 5 ms, and the
-    container's own, soon after, 0.3.
-    """
-    hierarchies = find_hierarchies()
-    if not any(hierarchies):
-        return None
-    cgroup = Cgroup(path, hierarchies)
-    where = Where()
-    where.at("cgroup", path)
-    try:
-        if not all(map(os.path.isdir, cgroup.directories)):
-            try:
-                cgroup.create(Limits())
-            except OSError as error:
-                if error.errno != errno.EBUSY:  # another monitor was faster
-                    raise
-        cgroup.join(os.getpid())
-    except OSError as error:
-        return where.describe(error)
-    return None
-
-
 def _take_place(launcher: socket) -> bool:
     """Whether the launcher said GO; what came with it is where it belongs, nothing else open."""
     size = CMSG_SPACE(4 * len(PLACES))
@@ -405,11 +379,7 @@ def _take_place(launcher: socket) -> bool:
 def main() -> None:
     """Never returns."""
     launcher = socket(AF_UNIX, SOCK_SEQPACKET, 0, LAUNCHER_FD)
-    trouble = _settle(sys.argv[1])
     if not _take_place(launcher):
-        os._exit(1)
-    if trouble:
-        _report(launcher, (protocol.FAILED, trouble))
         os._exit(1)
     with os.fdopen(WORK_FD, "rb") as file:
         work = marshal.load(file)
