@@ -73,3 +73,11 @@ class Removed(NamedTuple):
     untagged: tuple[str, ...]
     deleted: tuple[str, ...]
     freed_bytes: int
+
+
+class Pushed(NamedTuple):
+    """What a tag in a registry is now."""
+
+    reference: str  # familiar form
+    digest: str  # of the manifest or index
+    size_bytes: int  # of that document

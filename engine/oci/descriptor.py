@@ -51,6 +51,11 @@ class Descriptor(NamedTuple):
     artifact_type: str = ""
 
     @property
+    def is_distributable(self) -> bool:
+        """False for layers that only their maker may hand out: they are never pushed."""
+        return ".nondistributable." not in self.media_type and ".foreign." not in self.media_type
+
+    @property
     def is_attestation(self) -> bool:
         """True for what lies beside the images of an index and is never one itself."""
         if self.artifact_type:

@@ -22,6 +22,7 @@ class Timeouts(NamedTuple):
     error_bytes: int = 64 << 10
     token_bytes: int = 1 << 20
     downloads: int = 3  # at once, per pull
+    uploads: int = 3  # at once, per push
 
     def scaled(self, factor: float) -> "Timeouts":
         """The same with every wait multiplied."""

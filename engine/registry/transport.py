@@ -217,7 +217,8 @@ class Transport:
                 sock.settimeout(self.timeouts.stall_seconds)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self._drop(connection, sock)
-                if kept and _is_stale(error) and not self._cancel.cancelled:
+                is_again = body is None or isinstance(body, bytes)  # else half of it may be there
+                if kept and is_again and _is_stale(error) and not self._cancel.cancelled:
                     reuse = False  # it was closed while it lay in the pool
                     continue
                 self.dialer.fail(origin, error)

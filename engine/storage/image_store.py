@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.errors import Conflict, InvalidInput, NotFound, Unsupported
@@ -14,6 +14,7 @@ from engine.oci.reference import Reference, parse_reference
 
 if TYPE_CHECKING:
     from engine.oci.config import ImageDocument
+    from engine.oci.descriptor import Descriptor
     from engine.storage.content import Content
     from engine.storage.metadata import Database
 
@@ -326,6 +327,39 @@ class ImageStore:
                 "name a tag",
             )
         with self._database.transaction() as cursor:
+    def replace_blobs(
+        self, image: ImageID, replaced: Mapping[Digest, Digest], blobs: Iterable[Descriptor]
+    ) -> None:
+        """The image is made of other blobs, which are files already: `replaced` says which stands
+        for which, `blobs` describes the new ones. Nothing when the image has gone meanwhile."""
+        now = time.time_ns()
+        pairs = [(new, old) for old, new in replaced.items()]
+        with self._database.transaction(publish=True) as cursor:
+            if not _column(cursor, "SELECT id FROM image WHERE id=?", image):
+                return
+            cursor.executemany(
+                "INSERT OR IGNORE INTO blob VALUES(?,?,?,?)",
+                [(blob.digest, blob.size_bytes, blob.media_type, now) for blob in blobs],
+            )
+            cursor.executemany(
+                "INSERT OR IGNORE INTO image_blob VALUES(?,?)",
+                [(image, new) for new in replaced.values()],
+            )
+            for column in ("manifest", "index_digest"):
+                cursor.executemany(
+                    f"UPDATE image SET {column}=? WHERE id=? AND {column}=?",
+                    [(new, image, old) for new, old in pairs],
+                )
+            cursor.executemany(
+                "UPDATE reference SET target=? WHERE image=? AND target=?",
+                [(new, image, old) for new, old in pairs],
+            )
+            cursor.executemany("UPDATE layer SET blob=? WHERE blob=?", pairs)
+            cursor.executemany(
+                "DELETE FROM image_blob WHERE image=? AND digest=?",
+                [(image, old) for old in replaced],
+            )
+
             row = cursor.execute(
                 "SELECT coalesce(index_digest, manifest) FROM image WHERE id=?", (image,)
             ).fetchone()

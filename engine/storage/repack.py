@@ -1,0 +1,183 @@
+"""An image whose layers lie here raw gets compressed ones: what a push sends, it keeps.
+
+Layers that import and commit make are raw tars, and so are those of an archive of docker's. Their
+compressed form is made in staging; nothing of it is the image's before `publish`, and then the
+image's manifest names it, so that the next push sends the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from engine.engine import Cancel
+from engine.errors import Unsupported
+from engine.oci.descriptor import DOCKER_LAYER, LAYERS, OCI_LAYER, Descriptor
+from engine.oci.digest import Digest, ImageID, sha256_of
+from engine.oci.tree import Tree
+from engine.storage.content import disk_full
+from engine.storage.deflate import Codec, deflate
+from engine.storage.leases import Lease
+from engine.storage.trash import discard, remove_tree
+
+if TYPE_CHECKING:
+    from engine.home import Home
+    from engine.storage.content import Content
+    from engine.storage.image_store import ImageStore
+    from engine.storage.metadata import Database
+
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5")  # gzip's and zstd's first bytes
+_SKIPPABLE = b"\x2a\x4d\x18"
+
+
+class Repacking:
+    """A context: its compressed layers are in `ROOT/staging` until `publish`, or gone."""
+
+    def __init__(
+        self,
+        home: Home,
+        database: Database,
+        content: Content,
+        codec: Codec,
+        level: int | None,
+        cancel: Cancel,
+    ) -> None:
+        self._home = home
+        self._database = database
+        self._content = content
+        self._codec: Codec = codec
+        self._level = level
+        self._cancel = cancel
+        self._lease = Lease(database, "push")
+        self._directory = f"{home.root}/staging/{self._lease.id}"
+        self._lock = threading.Lock()
+        self._new: dict[Digest, Descriptor] = {}  # by the raw blob's digest
+
+    def __enter__(self) -> Repacking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        place = discard(self._home, self._directory)
+        self._lease.release()
+        if place:
+            remove_tree(place)
+
+    def hold(self, tree: Tree) -> None:
+        """Nobody collects what is in the tree, whatever happens to the image meanwhile."""
+        for descriptor in (*(document for document, _ in tree.documents), *tree.blobs):
+            self._lease.add("blob", descriptor.digest)
+
+    def is_raw(self, blob: Descriptor) -> bool:
+        """Whether it is a layer that is here and not compressed."""
+        if blob.media_type not in (OCI_LAYER, DOCKER_LAYER) or self._content.find(blob.digest) is (
+            None
+        ):
+            return False
+        descriptor = self._content.open(blob.digest)
+        try:
+            head = os.pread(descriptor, 4, 0)
+        finally:
+            os.close(descriptor)
+        return head[:2] not in _COMPRESSED and head[1:] != _SKIPPABLE
+
+    def pack(self, blob: Descriptor, on_bytes: Callable[[int], None]) -> Descriptor:
+        """The raw layer `blob` compressed. `on_bytes` hears how much of it is. Raises Unavailable
+        (disk full), Unsupported, Cancelled."""
+        with self._lock:
+            if blob.digest in self._new:
+                return self._new[blob.digest]
+        source = self._content.open(blob.digest)
+        path = f"{self._directory}/{blob.digest.partition(':')[2]}"
+        try:
+            os.makedirs(self._directory, 0o700, exist_ok=True)
+            target = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                found = deflate(
+                    source, target, blob.size_bytes, self._codec, self._level,
+                    cancel=self._cancel, on_bytes=on_bytes,
+                )  # fmt: skip
+                os.fsync(target)
+            finally:
+                os.close(target)
+        except OSError as error:
+            raise disk_full(path, blob.size_bytes, error) from error
+        finally:
+            os.close(source)
+        packed = blob._replace(
+            media_type=self._media_type(blob),
+            digest=found.digest,
+            size_bytes=found.size_bytes,
+        )
+        with self._lock:
+            self._new[blob.digest] = packed
+        return packed
+
+    def _media_type(self, blob: Descriptor) -> str:
+        separator = "+" if blob.media_type == OCI_LAYER else "."
+        media_type = f"{blob.media_type}{separator}{self._codec}"
+        if blob.media_type == DOCKER_LAYER and self._codec != "gzip":
+            raise Unsupported(
+                f"layer {blob.digest[:19]}: docker's format knows no {self._codec}",
+                "use --compression gzip",
+            )
+        assert media_type in LAYERS
+        return media_type
+
+    def open(self, blob: Descriptor) -> int:
+        """A descriptor of what `pack` made of the raw layer `blob`."""
+        path = f"{self._directory}/{blob.digest.partition(':')[2]}"
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def rewrite(self, tree: Tree) -> Tree:
+        """The same tree over the compressed layers; `tree` itself when there are none."""
+        if not self._new:
+            return tree
+        new: dict[str, Descriptor] = {str(raw): packed for raw, packed in self._new.items()}
+        documents: list[tuple[Descriptor, bytes]] = []
+        for descriptor, data in tree.documents:
+            document: dict[str, Any] = json.loads(data)
+            children = [*document.get("layers", ()), *document.get("manifests", ())]
+            changed = [child for child in children if child["digest"] in new]
+            for child in changed:
+                packed = new[child["digest"]]
+                child |= {
+                    "mediaType": packed.media_type,
+                    "digest": packed.digest,
+                    "size": packed.size_bytes,
+                }
+            if changed:
+                data = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+                new[descriptor.digest] = descriptor._replace(
+                    digest=sha256_of(data), size_bytes=len(data)
+                )
+                descriptor = new[descriptor.digest]
+            documents.append((descriptor, data))
+        blobs = tuple(new.get(blob.digest, blob) for blob in tree.blobs)
+        return Tree(tuple(documents), blobs)
+
+    def publish(self, image: ImageID, old: Tree, new: Tree, images: ImageStore) -> None:
+        """The image is made of `new`'s blobs in place of `old`'s, on the disk, if it is still
+        there. Nothing when they are the same."""
+        if old is new:
+            return
+        for raw, packed in self._new.items():
+            self._lease.add("blob", packed.digest)
+            self._content.adopt(f"{self._directory}/{raw.partition(':')[2]}", packed.digest)
+        replaced = {raw: packed.digest for raw, packed in self._new.items()}
+        for (before, _), (after, data) in zip(old.documents, new.documents, strict=True):
+            if before.digest != after.digest:
+                self._lease.add("blob", after.digest)
+                self._content.put(data)
+                replaced[before.digest] = after.digest
+        directory = os.open(f"{self._home.root}/blobs/sha256", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if os.environ.get("PYDOCK_SYNC") != "off":
+                os.fsync(directory)
+        finally:
+            os.close(directory)
+        fresh = set(replaced.values())
+        blobs = (*new.blobs, *(document for document, _ in new.documents))
+        images.replace_blobs(image, replaced, [blob for blob in blobs if blob.digest in fresh])
