@@ -24,11 +24,13 @@ if TYPE_CHECKING:
         PortMapping,
         Process,
     )
+    from engine.model.disk import DiskUsage
     from engine.model.event import Event
     from engine.model.image import HistoryStep, Image, ImageSummary, Removed
     from engine.model.layer import FileTree, LayerInfo, WasteRow
     from engine.model.network import Network, NetworkSummary
     from engine.model.progress import Progress
+    from engine.model.prune import Preview, Pruned
     from engine.model.registry import LoggedIn, LoggedOut, SearchResult
     from engine.model.stats import HostSample, StatsSample
     from engine.model.system import Counts, Damage, EngineInfo
@@ -302,6 +304,24 @@ class System(Protocol):
         filters: Sequence[tuple[str, str]] = (),
     ) -> Stream[Event]:
         """Past ones from `since_ns` on, then what happens; ends at `until_ns` if that is given."""
+        ...
+
+    def df(self) -> DiskUsage: ...
+    def prune_preview(
+        self,
+        kinds: Sequence[str],
+        *,
+        all_images: bool = False,
+        all_volumes: bool = False,
+        filters: Sequence[tuple[str, str]] = (),
+    ) -> Preview:
+        """What is unused, of these kinds (container, network, volume, image, file), once what goes
+        before it is gone. Images without a name, volumes that were made without one, unless all
+        are asked for. `filters` are until, label and label!."""
+        ...
+
+    def prune(self, preview: Preview) -> Pruned:
+        """Exactly that is gone, but for what has changed since."""
         ...
 
     def fsck(self, *, repair: bool = False) -> Iterable[Damage]: ...

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from engine.model.system import EngineInfo
     from engine.monitor.standby import Standby
     from engine.network.networking import Networking
+    from engine.services.prune import Pruning
 
 
 class LocalEngine:
@@ -55,7 +56,7 @@ class LocalEngine:
         self._streams = Streams()
         self._database = database = Database(home)
         content = Content(home, database)
-        image_store = ImageStore(database, content)
+        self._image_store = image_store = ImageStore(database, content)
         container_store = ContainerStore(database)
         volume_store = VolumeStore(database)
         self._network_store = network_store = NetworkStore(database)
@@ -86,8 +87,9 @@ class LocalEngine:
             self._streams,
         )
         self.system = SystemService(
-            home, database, content, self.containers, image_store.count, self._streams
-        )
+            home, database, content, self.containers, image_store.count, self._streams,
+            self._open_pruning,
+        )  # fmt: skip
         gc.start(home, database)
         lifecycle.reconcile()
         self._reconcile_networks()
@@ -99,6 +101,14 @@ class LocalEngine:
 
             self._networking = Networking(self._home, self._network_store)
         return self._networking
+
+    def _open_pruning(self) -> Pruning:
+        from engine.services.prune import Pruning
+
+        return Pruning(
+            self._home, self._database, self._image_store, self.containers, self.volumes,
+            self.networks,
+        )  # fmt: skip
 
     def _reconcile_networks(self) -> None:
         """Where there is no endpoint there is nothing of ours in the kernel that matters."""

@@ -30,7 +30,7 @@ def filter_images(
     tests: dict[str, Test[ImageSummary]] = {
         "dangling": lambda row, value: (not row.references) == (value.lower() in ("true", "1")),
         "reference": lambda row, value: any(_refers(name, value) for name in row.references),
-        "label": lambda row, value: _has_label(labels(row.id), value),
+        "label": lambda row, value: has_label(labels(row.id), value),
     }
     return _filter(tests, rows, filters)
 
@@ -50,7 +50,8 @@ def _filter(tests: dict[str, Test[T]], rows: Iterable[T], filters: Filters) -> l
     ]
 
 
-def _has_label(labels: dict[str, str], wanted: str) -> bool:
+def has_label(labels: dict[str, str], wanted: str) -> bool:
+    """Whether a label is there, with its value if `wanted` names one."""
     key, equals, value = wanted.partition("=")
     return key in labels and (not equals or labels[key] == value)
 
@@ -77,7 +78,7 @@ _CONTAINER_TESTS: dict[str, Test[ContainerSummary]] = {
     "name": lambda row, value: value.removeprefix("/") in row.name,
     "status": lambda row, value: row.state == value,
     "exited": lambda row, value: row.state == "exited" and str(row.exit_code) == value,
-    "label": lambda row, value: _has_label(dict(row.labels), value),
+    "label": lambda row, value: has_label(dict(row.labels), value),
     "ancestor": _is_ancestor,
     "volume": lambda row, value: any(value in (each.name, each.target) for each in row.mounts),
     "network": lambda row, value: value in row.networks,

@@ -1,4 +1,4 @@
-"""`info`, `version`, `events`, `fsck`, and the host's meters."""
+"""`info`, `version`, `events`, `df`, `prune`, `fsck`, and the host's meters."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from engine.model.system import Counts, Damage, EngineInfo
 if TYPE_CHECKING:
     from engine.engine import Stream
     from engine.home import Home
+    from engine.model.disk import DiskUsage
     from engine.model.event import Event
+    from engine.model.prune import Preview, Pruned
     from engine.model.stats import HostSample
     from engine.services.containers import ContainerService
+    from engine.services.prune import Pruning
     from engine.services.streams import Streams
     from engine.storage.content import Content
     from engine.storage.metadata import Database
@@ -84,6 +87,7 @@ class SystemService:
         containers: ContainerService,
         count_images: Callable[[], int],
         streams: Streams,
+        pruning: Callable[[], Pruning],
     ) -> None:
         self._home = home
         self._database = database
@@ -91,6 +95,7 @@ class SystemService:
         self._containers = containers
         self._count_images = count_images
         self._streams = streams
+        self._pruning = pruning  # made when it is needed: lists do without
 
     def counts(self) -> Counts:
         states = [row.state for row in self._containers.list(all=True)]
@@ -116,6 +121,26 @@ class SystemService:
                 self._home.events_path, since_ns=since_ns, until_ns=until_ns, filters=filters
             )
         )
+
+    def df(self) -> DiskUsage:
+        from engine.storage.usage import disk_usage
+
+        return disk_usage(self._home, self._database)
+
+    def prune_preview(
+        self,
+        kinds: Sequence[str],
+        *,
+        all_images: bool = False,
+        all_volumes: bool = False,
+        filters: Sequence[tuple[str, str]] = (),
+    ) -> Preview:
+        return self._pruning().preview(
+            kinds, all_images=all_images, all_volumes=all_volumes, filters=filters
+        )
+
+    def prune(self, preview: Preview) -> Pruned:
+        return self._pruning().run(preview)
 
     def fsck(self, *, repair: bool = False) -> Iterable[Damage]:
         from engine.storage import repair as repairs

@@ -194,13 +194,23 @@ def drop_old_ingests(home: Home, before_seconds: float) -> None:
                 if entry.stat(follow_symlinks=False).st_mtime < before_seconds:
                     old.append(entry.path)
     for path in old:
-        place = path.removesuffix(".lock")
-        lock = _try_lock(place)
-        if lock is not None:
-            with contextlib.suppress(FileNotFoundError):
-                if os.stat(place).st_mtime < before_seconds:
-                    os.unlink(place)
-            _unlock(place, lock)
+        drop_ingest(path.removesuffix(".lock"), before_seconds)
+
+
+def drop_ingest(place: str, before_seconds: float) -> bool:
+    """The partial file is gone, unless a process is at it or was since then (time.time())."""
+    lock = _try_lock(place)
+    if lock is None:
+        return False
+    try:
+        if os.stat(place).st_mtime >= before_seconds:
+            return False
+        os.unlink(place)
+    except FileNotFoundError:
+        pass
+    finally:
+        _unlock(place, lock)
+    return True
 
 
 def busy_ingests(home: Home) -> list[str]:
@@ -218,6 +228,13 @@ def busy_ingests(home: Home) -> list[str]:
             finally:
                 os.close(lock)
     return busy
+
+
+def idle_ingests(home: Home) -> list[str]:
+    """Paths of the partial files that nobody is at."""
+    busy = busy_ingests(home)
+    names = [name for name in sorted(os.listdir(f"{home.root}/ingest")) if name not in busy]
+    return [f"{home.root}/ingest/{name}" for name in names if not name.endswith(".lock")]
 
 
 def check_digest(digest: Digest, data: bytes) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from engine.home import Home
-    from engine.storage.image_store import ImageStore
+    from engine.storage.image_store import Dropped, ImageStore
     from engine.storage.metadata import Database
 
 GRACE_SECONDS = 600  # of bytes that no row names: somebody may be about to
@@ -49,6 +49,14 @@ class Swept(NamedTuple):
     freed_bytes: int
 
 
+class Plan(NamedTuple):
+    """What a sweep would take away now."""
+
+    layers: tuple[str, ...]  # ids
+    blobs: tuple[str, ...]  # digests
+    paths: tuple[str, ...]  # of what has no row
+
+
 def remove_image(
     home: Home, database: Database, images: ImageStore, ref: str, *, force: bool = False
 ) -> Removed:
@@ -63,6 +71,33 @@ def remove_image(
         return Removed(untagged, (), 0)
     swept = sweep(home, database, unlinked.blobs)
     return Removed(untagged, (unlinked.image, *swept.chains), swept.freed_bytes)
+
+
+def remove_images(
+    home: Home, database: Database, images: ImageStore, wanted: dict[str, tuple[str, ...]]
+) -> tuple[Dropped, Swept]:
+    """Images by id, each with the names that it had when it was chosen, and all that they alone
+    had. One that has another name by now, or a container, stays."""
+    _write_marker(home)
+    dropped = images.drop(wanted)
+    return dropped, sweep(home, database, dropped.blobs)
+
+
+def plan(home: Home, database: Database) -> Plan:
+    """The sweep, without a trace: what it would do is done and undone in one transaction."""
+    found = list_files(home)
+    dead = leases.dead(database)
+    staging = [f"{home.root}/staging/{name}" for name in dead + ownerless_staging(home, database)]
+    with database.transaction() as cursor:
+        cursor.executemany("DELETE FROM lease WHERE id=?", [(lease,) for lease in dead])
+        rows = _drop_rows(cursor, _read_marker(home))
+        paths = orphans(cursor, home, found, rows.blobs)
+        cursor.connection.rollback()
+    gone = {home.layer_dir(layer) for layer in rows.layers} | set(map(home.blob_path, rows.blobs))
+    links = f"{home.root}/l/"
+    paths = [path for path in paths if path not in gone and not path.startswith(links)]
+    there = [path for path in staging if os.path.exists(path)]
+    return Plan(tuple(rows.layers), tuple(rows.blobs), (*paths, *there))
 
 
 def start(home: Home, database: Database) -> None:
@@ -94,8 +129,8 @@ def sweep(home: Home, database: Database, doomed: Collection[str] = ()) -> Swept
         trash = _bury_staging(home, database)
         doomed = {*doomed, *_read_marker(home)}
         with database.transaction(publish=True) as cursor:
-            swept, blobs = _drop_rows(cursor, doomed)
-            doomed.update(blobs)
+            rows = _drop_rows(cursor, doomed)
+            doomed.update(rows.blobs)
             _write_marker(home, doomed)  # before their rows are gone
         found = list_files(home)
         with database.transaction() as cursor:
@@ -106,10 +141,17 @@ def sweep(home: Home, database: Database, doomed: Collection[str] = ()) -> Swept
     with _locked(f"{home.root}/lock/trash", wait_seconds=0):
         for place in trash:
             remove_tree(place)
-    return swept
+    return Swept(tuple(rows.chains), rows.freed_bytes)
 
 
-def _drop_rows(cursor: sqlite3.Cursor, doomed: Collection[str]) -> tuple[Swept, list[str]]:
+class _Rows(NamedTuple):
+    chains: list[ChainID]
+    layers: list[str]
+    blobs: list[str]
+    freed_bytes: int
+
+
+def _drop_rows(cursor: sqlite3.Cursor, doomed: Collection[str]) -> _Rows:
     chains = [
         ChainID(chain)
         for (chain,) in cursor.execute(
@@ -141,7 +183,7 @@ def _drop_rows(cursor: sqlite3.Cursor, doomed: Collection[str]) -> tuple[Swept, 
     ]
     cursor.executemany("DELETE FROM blob WHERE digest=?", [(digest,) for digest, _ in blobs])
     freed = sum(size for _, size in layers) + sum(size for _, size in blobs)
-    return Swept(tuple(chains), freed), [digest for digest, _ in blobs]
+    return _Rows(chains, [layer for layer, _ in layers], [digest for digest, _ in blobs], freed)
 
 
 class Files(NamedTuple):

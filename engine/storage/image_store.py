@@ -61,6 +61,14 @@ class Unlinked(NamedTuple):
     blobs: frozenset[str]  # digests that it led to, and perhaps others still do
 
 
+class Dropped(NamedTuple):
+    """What `drop` took out of the rows, and what it left, with the reason."""
+
+    images: tuple[str, ...]
+    kept: dict[str, str]
+    blobs: frozenset[str]
+
+
 class ListedImage(NamedTuple):
     """A row of a list: what other images do not share is in `unique_bytes`."""
 
@@ -393,6 +401,31 @@ class ImageStore:
             blobs = _column(cursor, "SELECT digest FROM image_blob WHERE image=?", image)
             cursor.execute("DELETE FROM image WHERE id=?", (image,))
             return Unlinked(tuple(going), image, frozenset(blobs))
+
+    def drop(self, wanted: dict[str, tuple[str, ...]]) -> Dropped:
+        """Images by id, each with its names (full forms), are gone from the rows. One that has
+        another name by now, or a container, stays (all of it: gc.remove_images)."""
+        images: list[str] = []
+        kept: dict[str, str] = {}
+        blobs: set[str] = set()
+        with self._database.transaction(publish=True) as cursor:
+            for image, expected in wanted.items():
+                names = _column(cursor, "SELECT name FROM reference WHERE image=?", image)
+                more = [parse_reference(name).familiar for name in names if name not in expected]
+                users = _column(cursor, "SELECT name FROM container WHERE image_id=?", image)
+                if users:
+                    kept[image] = f"container {', '.join(sorted(users))} uses it"
+                elif more:
+                    kept[image] = f"it has a new name, {', '.join(sorted(more))}"
+                elif not _column(cursor, "SELECT id FROM image WHERE id=?", image):
+                    kept[image] = "it is gone already"
+                else:
+                    blobs.update(
+                        _column(cursor, "SELECT digest FROM image_blob WHERE image=?", image)
+                    )
+                    cursor.execute("DELETE FROM image WHERE id=?", (image,))
+                    images.append(image)
+        return Dropped(tuple(images), kept, frozenset(blobs))
 
     def _check_removable(
         self,

@@ -143,6 +143,12 @@ def want_parts(home: Home, database: Database, measure: Measure) -> None:
     measure.add_flat(*(home.layer_dir(layer) for (layer,) in rows))
 
 
+def parts_here(database: Database) -> set[str]:
+    """Layers and blobs that have a row."""
+    both = "SELECT id FROM layer UNION ALL SELECT digest FROM blob"
+    return {part for (part,) in database.query(both)}
+
+
 def want_container(home: Home, measure: Measure, container_id: str) -> None:
     """So is what this container has."""
     measure.add(home.upper_dir(container_id), home.container_dir(container_id))

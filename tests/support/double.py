@@ -67,12 +67,15 @@ class Double:
         self._images = DoubleImages(self.world)
         self._volumes = DoubleVolumes(self.world)
         self._containers = DoubleContainers(self.world, self._images, self._volumes)
-        self._system = DoubleSystem(self.world, self._containers)
+        networks = DoubleNetworks(self.world)
+        self._system = DoubleSystem(
+            self.world, self._containers, self._images, self._volumes, networks
+        )
         # As the Protocols have them, so that mypy compares.
         self.containers: Containers = self._containers
         self.images: Images = self._images
         self.layers: Layers = DoubleLayers(self.world, self._images)
-        self.networks: Networks = DoubleNetworks(self.world)
+        self.networks: Networks = networks
         self.volumes: Volumes = self._volumes
         self.registries: Registries = DoubleRegistries()
         self.system: System = self._system

@@ -12,11 +12,13 @@ from engine.model.network import Network, NetworkMember, NetworkSummary
 from engine.model.stats import HostSample
 from engine.model.system import Counts, Damage
 from engine.model.volume import Usage, VolumeSummary
+from tests.support.double_disk import DoubleDisk
 from tests.support.double_streams import Channel
 from tests.support.double_world import GIB, World
 
 if TYPE_CHECKING:
     from tests.support.double_containers import DoubleContainers
+    from tests.support.double_images import DoubleImages
 
 BUILT_IN = ("bridge", "host", "none")
 _LIVE = ("running", "paused")
@@ -187,10 +189,16 @@ class DoubleVolumes:
             return usage
 
 
-class DoubleSystem:
-    def __init__(self, world: World, containers: "DoubleContainers") -> None:
-        self._world = world
-        self._containers = containers
+class DoubleSystem(DoubleDisk):
+    def __init__(
+        self,
+        world: World,
+        containers: "DoubleContainers",
+        images: "DoubleImages",
+        volumes: DoubleVolumes,
+        networks: DoubleNetworks,
+    ) -> None:
+        super().__init__(world, containers, images, volumes, networks)
         self.sample = HostSample(7.5, 6 * GIB, 16 * GIB, 40 * GIB, 100 * GIB, 0.42, 86_400)
         self.damages: builtins.list[Damage] = []
 
