@@ -271,7 +271,6 @@ class ImageStore:
             )
         ]
 
-    def layers_of(self, image: ImageRow) -> list[tuple[str, DiffID, Digest, int]]:
     def leads_to(self, ref: str, image: ImageID) -> bool:
         """Whether `ref` is a name of the image, not only the beginning of an id."""
         name = self._stored_name(ref)
@@ -288,6 +287,7 @@ class ImageStore:
             )
         ]
 
+    def layers_of(self, image: ImageRow) -> list[tuple[str, DiffID, Digest, int]]:
         """Its layers' id, diff_id, blob and raw bytes, bottom first."""
         return self._database.query(
             _CHAIN
@@ -327,14 +327,6 @@ class ImageStore:
         with self._database.transaction() as cursor:
             cursor.execute("UPDATE image SET waste_bytes=? WHERE id=?", (waste_bytes, image))
 
-    def tag(self, image: ImageID, reference: Reference) -> None:
-        """The name leads to this image, whatever it led to before."""
-        if reference.digest:
-            raise InvalidInput(
-                f"reference {reference.familiar}: refusing to create a tag with a digest reference",
-                "name a tag",
-            )
-        with self._database.transaction() as cursor:
     def replace_blobs(
         self, image: ImageID, replaced: Mapping[Digest, Digest], blobs: Iterable[Descriptor]
     ) -> None:
@@ -368,6 +360,14 @@ class ImageStore:
                 [(image, old) for old in replaced],
             )
 
+    def tag(self, image: ImageID, reference: Reference) -> None:
+        """The name leads to this image, whatever it led to before."""
+        if reference.digest:
+            raise InvalidInput(
+                f"reference {reference.familiar}: refusing to create a tag with a digest reference",
+                "name a tag",
+            )
+        with self._database.transaction() as cursor:
             row = cursor.execute(
                 "SELECT coalesce(index_digest, manifest) FROM image WHERE id=?", (image,)
             ).fetchone()
