@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from engine.engine import Cancel
-from engine.errors import Cancelled, Corrupt, EngineError, Unavailable
+from engine.errors import (
+    Cancelled,
+    Corrupt,
+    EngineError,
+    NotFound,
+    Unavailable,
+    Unsupported,
+)
 from engine.oci.descriptor import Descriptor
 from engine.oci.digest import DiffID
 from engine.registry.client import Repository
@@ -160,7 +167,15 @@ class Downloads:
                 )
                 raise Transient(error, failure.after_seconds) from failure
 
-        retry.run(receive)
+        try:
+            retry.run(receive)
+        except NotFound as error:
+            if job.blob.is_distributable:
+                raise
+            raise Unsupported(
+                f"layer {job.blob.digest}: foreign: its maker keeps it on a server of his own",
+                "pull an image whose layers are all in the registry",
+            ) from error
 
     def _receive_once(self, job: Job, ingest: Ingest, feed: Feed, retry: Retry) -> None:
         size, start = job.blob.size_bytes, ingest.offset

@@ -7,10 +7,16 @@ from typing import Any
 import pytest
 
 from engine.engine import Cancel
+from engine.home import open_home
 from engine.oci.reference import parse_reference
 from engine.registry.client import Repository
 from engine.registry.hosts import Hosts
 from engine.registry.timeouts import Timeouts
+from engine.storage.content import Content
+from engine.storage.image_store import ImageStore
+from engine.storage.metadata import Database
+from tests.support.fault_server import FaultServer
+from tests.support.pulls import Store
 from tests.support.tls import Authority
 
 FAST = Timeouts().scaled(1 / 20)
@@ -66,3 +72,19 @@ def open_repository(etc: Path) -> Iterator[Open]:
     yield open_one
     for repository in opened:
         repository.close()
+
+
+@pytest.fixture
+def store(roots: tuple[str, str], etc: Path) -> Iterator[Store]:
+    home = open_home(*roots)
+    database = Database(home)
+    content = Content(home, database)
+    yield Store(home, database, content, ImageStore(database, content), [], etc)
+    database.close()
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    """An honest server that keeps what it was asked."""
+    with FaultServer() as server:
+        yield server

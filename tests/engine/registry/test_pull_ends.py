@@ -1,0 +1,133 @@
+"""Pulls that end in the middle: cancelled, killed; and several at once."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from engine.engine import Cancel
+from engine.errors import Cancelled
+from engine.registry.timeouts import Timeouts
+from tests.support import images
+from tests.support.fault_server import Exchange, FaultServer
+from tests.support.images import MadeImage, make_image
+from tests.support.pulls import Store, example, noise
+from tests.support.registry import Registry
+
+pytestmark = pytest.mark.root
+
+
+@pytest.mark.parametrize("moment", ["resolve", "config", "layer"])
+def test_cancel_at_any_moment_ends_within_its_time(store: Store, moment: str) -> None:
+    reached = threading.Event()
+    part = {"resolve": "/manifests/1", "config": "/blobs/", "layer": "/blobs/"}[moment]
+    image = example(300_000)
+
+    def script(exchange: Exchange) -> bool:
+        is_config = exchange.path.endswith(image.config.digest)
+        if part not in exchange.path or (moment == "layer" and is_config):
+            return False
+        reached.set()
+        exchange.stall()
+        return True
+
+    cancel = Cancel()
+    ended: list[float] = []
+
+    def end() -> None:
+        reached.wait(10)
+        time.sleep(0.05)
+        ended.append(time.monotonic())
+        cancel.cancel()
+
+    with FaultServer(script) as server:
+        thread = threading.Thread(target=end)
+        thread.start()
+        with pytest.raises(Cancelled):
+            store.pull(images.serve(server, "r", "1", image), cancel=cancel, timeouts=Timeouts())
+        took = time.monotonic() - ended[0]
+        thread.join()
+    assert took < 5  # the promise is 0.2 s; a busy machine is no failure
+    store.assert_nothing_half_made()
+
+
+_PULL = """
+import sys
+from pathlib import Path
+from engine.home import open_home
+from engine.oci.reference import parse_reference
+from engine.registry.pull import pull
+from engine.storage.content import Content
+from engine.storage.image_store import ImageStore
+from engine.storage.metadata import Database
+home = open_home(); database = Database(home); content = Content(home, database)
+print("begin", flush=True)
+pull(parse_reference(sys.argv[1]), home=home, database=database, content=content,
+     images=ImageStore(database, content))
+"""
+
+
+def kill_at_random(store: Store, reference: str, times: int, seed: int) -> None:
+    moments = random.Random(seed)
+    for _ in range(times):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _PULL, reference],
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begin\n"
+        time.sleep(moments.uniform(0, 0.25))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+def many_layers(count: int) -> MadeImage:
+    layers = [{f"d{n}/": None, f"d{n}/f": noise(300_000, n)} for n in range(count)]
+    return make_image(layers)
+
+
+def check_killed_pulls(store: Store, registry: Registry, times: int, seed: int) -> None:
+    image = many_layers(8)
+    reference = images.push(registry, f"killed{seed}", "1", image)
+    kill_at_random(store, reference, times, seed)
+    assert store.pull(reference) == image.config.digest
+    for number in range(8):
+        assert store.tree(image, number)[f"d{number}/f"] == noise(300_000, number)
+    for layer in image.layers:
+        assert store.content.read(layer.digest) == layer.data
+    assert not os.listdir(f"{store.home.root}/ingest") or all(
+        name.endswith(".lock") for name in os.listdir(f"{store.home.root}/ingest")
+    )
+
+
+def test_pull_after_killed_pulls_succeeds(store: Store, registry: Registry) -> None:
+    check_killed_pulls(store, registry, 4, 1)
+
+
+def test_processes_that_pull_one_image_share_its_downloads(
+    store: Store, server: FaultServer
+) -> None:
+    image = many_layers(4)
+    reference = images.serve(server, "r", "1", image)
+    processes = [
+        subprocess.Popen([sys.executable, "-c", _PULL, reference], stdout=subprocess.DEVNULL)
+        for _ in range(4)
+    ]
+    assert [process.wait() for process in processes] == [0] * 4
+    assert [server.count("GET", layer.digest) for layer in image.layers] == [1] * 4
+    assert store.images.get(reference).id == image.config.digest
+    assert len(os.listdir(f"{store.home.root}/layers")) == 4
+    assert not os.listdir(f"{store.home.root}/staging")
+    assert not store.database.query("SELECT * FROM lease")
+
+
+@pytest.mark.long
+def test_pull_after_many_killed_pulls_succeeds(store: Store, registry: Registry) -> None:
+    for seed in range(2, 12):
+        check_killed_pulls(store, registry, 10, seed)
