@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Awaitable, Iterable
 from typing import Any, ClassVar, TypeVar
 
@@ -34,6 +35,7 @@ from tui.widgets.drawn import Drawn, Movable
 from tui.widgets.flash import FlashRow
 from tui.widgets.footer import Footer, Hint
 from tui.widgets.log import LogView
+from tui.widgets.prompt import Prompt
 from tui.widgets.sheet import Sheet
 from tui.widgets.status import StatusRow
 from tui.widgets.table import ListTable
@@ -41,6 +43,7 @@ from tui.widgets.tabs import Tab, TabRow
 from tui.widgets.tree import TreeView
 
 AGE_SECONDS = 60.0  # ages move by themselves
+HOLD_SECONDS = 1.0  # how long keys wait for the rows that they are meant for
 PANES: tuple[type[Pane], ...] = (
     ContainersPane,
     ImagesPane,
@@ -120,6 +123,7 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
         self.footer = Footer(self._hints, always)
         self.sheet: Sheet[Any] | None = None
         self._last_error: EngineError | None = None
+        self._held: deque[Key | Paste] = deque()  # typed for rows that have not come yet
         self.loop: asyncio.AbstractEventLoop | None = None
 
     # -- life
@@ -200,20 +204,58 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
 
     async def on_event(self, event: Event) -> None:
         """Keys are routed here, one after the other, so that what is typed ahead finds its way."""
-        typing = self.sheet or (self.command if self.command.active else self.pane.prompt)
-        if isinstance(event, Key):
-            event.stop()
-            if typing.active:
-                typing.take(name_of(event), event.character)
-            else:
-                self.press(name_of(event))
-                await asyncio.sleep(0)  # an action that opens a sheet has opened it now
-        elif isinstance(event, Paste):
-            event.stop()
+        if not isinstance(event, Key | Paste):
+            await super().on_event(event)
+            return
+        event.stop()
+        if self._held or self._must_wait(event):
+            self._held.append(event)
+            if len(self._held) == 1:
+                self.set_timer(HOLD_SECONDS, self._type_all, name="held")
+        else:
+            await self._typed(event)
+
+    def _must_wait(self, event: Key | Paste) -> bool:
+        """Whether a key is meant for something that is not there yet."""
+        if self._typing.active or not isinstance(event, Key):
+            return False
+        owners = dict(reversed(self.owners()))
+        action = self.registry.find(name_of(event), [scope for scope, _ in self.owners()])
+        if action is None or action.scope == "app":
+            return False
+        pane = self.pane
+        of_list = owners[action.scope] in (pane, pane.list)
+        return not (pane.ready and (of_list or pane.settled))
+
+    def type_ahead(self) -> None:
+        """The open pane shows more now: what was typed for that goes there."""
+        if self._held:
+            self.call_later(self._type_held)
+
+    async def _type_held(self) -> None:
+        while self._held and not self._must_wait(self._held[0]):
+            await self._typed(self._held.popleft())
+
+    async def _type_all(self) -> None:
+        # Whoever waits for nothing wants to see that a key does something.
+        while self._held:
+            await self._typed(self._held.popleft())
+
+    async def _typed(self, event: Key | Paste) -> None:
+        typing = self._typing
+        if isinstance(event, Paste):
             if typing.active:
                 typing.paste(event.text)
+        elif typing.active:
+            typing.take(name_of(event), event.character)
         else:
-            await super().on_event(event)
+            self.press(name_of(event))
+            await asyncio.sleep(0)  # an action that opens a sheet has opened it now
+
+    @property
+    def _typing(self) -> Sheet[Any] | Prompt:
+        """What takes text, once it is active."""
+        return self.sheet or (self.command if self.command.active else self.pane.prompt)
 
     def press(self, key: str) -> None:
         """A key that no prompt and no sheet took."""

@@ -15,7 +15,7 @@ from tui import theme
 from tui.app import ConsoleApp
 from tui.terminal import Terminal
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 15.0  # a loaded machine is slow, not wrong
 GOLDEN = Path(__file__).parent.parent / "golden" / "screens"
 
 

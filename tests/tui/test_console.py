@@ -259,12 +259,50 @@ def test_keys_typed_in_one_packet_find_their_way() -> None:
         terminal.type("/redis\rjk?")
         terminal.until("keys in Containers")
         terminal.type("\x1b")
-        terminal.settle()
-        assert "/ redis   1 of 12" in terminal.screen()
+        terminal.until("/ redis   1 of 12")
         terminal.type("\x1b")
-        terminal.settle()
+        terminal.until("Containers 12")
         terminal.type("\x04\r:quit\r")  # asks, is cancelled, and then quits
         assert terminal.wait() == 0
+
+
+SLOW = """
+import threading, time
+from tests.support.scene_images import furnished
+scene.close()
+scene = furnished()
+opened, listed = scene.layers.open, scene.images.list
+def later(call):
+    def slow(*values, **keywords):
+        time.sleep(0.3)
+        return call(*values, **keywords)
+    return slow
+scene.layers.open, scene.images.list = later(opened), later(listed)
+options['pane'], options['ref'] = 'layers', 'shop/api:3.0'
+"""
+
+
+@pytest.mark.parametrize(
+    ("keys", "shown"),
+    [
+        ("jj\tE", ("files of layer 3", "▏   3", "esbuild")),
+        ("2jjt", ("tag ▏",)),
+        ("2jd]3jj1?", ("keys in Containers",)),
+    ],
+)
+def test_keys_typed_ahead_wait_for_a_pane_that_opens(keys: str, shown: tuple[str, ...]) -> None:
+    with Terminal(program(SLOW), 120, 40) as terminal:
+        terminal.until("3 Layers")
+        terminal.type(keys)
+        for text in shown:
+            terminal.until(text)
+
+
+def test_keys_do_not_wait_for_ever() -> None:
+    code = "import threading; scene.images.list = lambda: threading.Event().wait()"
+    with started(code) as terminal:
+        terminal.type("2jj?")
+        terminal.until("keys in Images")
 
 
 def test_theme_changes_while_it_runs() -> None:

@@ -73,8 +73,11 @@ class LayersPane(Pane):
         self.map = TreeMap()
         self._bodies = {CHANGES: self.files, ALL: self.files, WASTE: self.wasted}
         self._ref = ""  # what was asked for last
+        self._opened = False
+        self._asked: tuple[Any, ...] = ()  # whose files are read, or were
+        self._tried: tuple[Any, ...] = ()  # whose files were read last, or could not be
+        self._goal: WasteRow | None = None  # whose file the cursor goes to, once it is read
         self._why_not = ""
-        self._shown: tuple[Any, ...] = ()
         self._entries = ""
 
     def on_mount(self) -> None:
@@ -89,7 +92,7 @@ class LayersPane(Pane):
 
     def seek(self, ref: str) -> None:
         """Open this image."""
-        self._ref = ref
+        self._ref, self._opened = ref, False
         if self.is_mounted:
             self.work(self._open, ref, exclusive=True)
 
@@ -117,6 +120,7 @@ class LayersPane(Pane):
         except EngineError as error:
             self._why_not = error.message
             self.console.fail(f"{ref[:80]} cannot be opened", error)
+            self._opened = True
             self.update_rows()
             return
         before, self.image, self._why_not = self.image, image, ""
@@ -126,6 +130,7 @@ class LayersPane(Pane):
         if before is None or before.image_id != image.image_id:
             self.list.marks.clear()
             self.list.move(-len(self.list.rows))
+        self._opened = True
         self.update_rows()
         self.replan()
         self.redraw()
@@ -144,6 +149,14 @@ class LayersPane(Pane):
         chosen = await self.console.open(Palette(entries))
         if isinstance(chosen, str) and chosen != ":":
             self.seek(chosen)
+
+    @property
+    def ready(self) -> bool:
+        return self.is_mounted and (self._opened or self.list.bare)
+
+    @property
+    def settled(self) -> bool:
+        return super().settled and (self.tab == WASTE or self._tried == self._wanted_files())
 
     # -- what the frame asks
 
@@ -189,26 +202,35 @@ class LayersPane(Pane):
             self.list.bare = bare
             self.replan()
         self.list.put(self.rows())
+        self.console.type_ahead()
 
     # -- the files
 
     def chosen(self) -> None:
         self.redraw()
-        layer, image = self.chosen_layer, self.image
-        if layer is None or image is None or self.tab == WASTE:
+        layer, wanted = self.chosen_layer, self._wanted_files()
+        if layer is None or self.tab == WASTE:
             return
-        text = self.prompt.line.text if self.filtering else ""
-        wanted = (image, layer.position, self.tab == ALL, text)
-        if wanted != self._shown:
+        if self._goal is not None and self._goal.written_in[0] != layer.position:
+            self._goal = None  # the cursor went elsewhere before it was read
+        if wanted != self._asked:
+            self._asked = wanted
             self.files.work(self._read, *wanted, exclusive=True)
+
+    def _wanted_files(self) -> tuple[Any, ...]:
+        layer = self.chosen_layer
+        text = self.prompt.line.text if self.filtering else ""
+        return (self.image, layer.position, self.tab == ALL, text) if layer is not None else ()
 
     async def _read(self, image: OpenedImage, layer: int, aggregated: bool, text: str) -> None:
         try:
             files = await offload(image.files, layer, aggregated=aggregated, text=text)
         except EngineError as error:
+            self._tried, self._asked = self._asked, ()
             self.console.fail(f"layer {layer + 1} cannot be read", error)
+            self.console.type_ahead()
             return
-        self._shown = (image, layer, aggregated, text)
+        self._tried = self._asked
         count = max(0, len(files.tree) - 1)
         self._entries = f"{count:,} entries" if count != 1 else "1 entry"
         if text:
@@ -216,8 +238,14 @@ class LayersPane(Pane):
             self.prompt.redraw()
         self.files.empty = (("Nothing here is called so." if text else "It has no files.", "dim"),)
         self.files.show(files)
+        goal = self._goal
+        if goal is not None and not aggregated and layer == goal.written_in[0]:
+            self._goal = None
+            self.files.seek(find(files.tree, goal.path.removesuffix(EVERY)))
+            self.enter()
         self.map.show(files.tree, self.files.node)
         self.redraw()
+        self.console.type_ahead()
 
     def _filter_changed(self, text: str) -> None:
         if self.tab == WASTE:
@@ -254,16 +282,11 @@ class LayersPane(Pane):
 
     def _show_waste(self, row: WasteRow) -> None:
         """The file of this row, in the layer that wrote it first."""
-        self.open_tab(CHANGES)
+        if self.filtering:
+            self.clear()
+        self._goal, self._asked = row, ()
         self.list.go(str(row.written_in[0]))
-        self.files.work(self._go_to, row, exclusive=True)
-
-    async def _go_to(self, row: WasteRow) -> None:
-        if self.image is not None:
-            await self._read(self.image, row.written_in[0], False, "")
-            if self.files.files is not None:
-                self.files.seek(find(self.files.files, row.path.removesuffix(EVERY)))
-            self.enter()
+        self.open_tab(CHANGES)
 
     # -- keys
 

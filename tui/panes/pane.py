@@ -121,6 +121,7 @@ class Pane(Sketch, Placing):
         self.filtering = False
         self._bodies: dict[str, Drawn] = {}
         self._dwell: Timer | None = None
+        self._dwelt = ""  # the row that the detail shows
         self._hidden = 0
         self._wanted = ""
         self.stale = True
@@ -203,6 +204,16 @@ class Pane(Sketch, Placing):
         """Whether this is the pane on the screen."""
         return self.console.pane is self
 
+    @property
+    def ready(self) -> bool:
+        """Whether it has its rows: keys that are typed before wait for that."""
+        return self.is_mounted and getattr(self.store, self.KIND).known
+
+    @property
+    def settled(self) -> bool:
+        """Whether the detail is that of the row under the cursor: its keys wait for that."""
+        return self._dwelt == self.key
+
     def open_tab(self, tab: str) -> None:
         """Show this tab of the detail."""
         if tab != self.tab:
@@ -275,6 +286,7 @@ class Pane(Sketch, Placing):
         if self._wanted and (key := self.found(self._wanted)):
             self._wanted = ""
             self.list.go(key)
+        self.console.type_ahead()
 
     def seek(self, ref: str) -> None:
         """The cursor on the row called `ref`, as soon as there is one."""
@@ -304,7 +316,12 @@ class Pane(Sketch, Placing):
         self.console.footer.redraw()
         if self._dwell is not None:
             self._dwell.stop()
-        self._dwell = self.set_timer(DWELL_SECONDS, self.chosen)
+        self._dwell = self.set_timer(DWELL_SECONDS, self._stay)
+
+    def _stay(self) -> None:
+        self._dwelt = self.key
+        self.chosen()
+        self.console.type_ahead()
 
     def _say_marks(self) -> None:
         marked = [self.title_of(key) for key in self.list.targets() if key in self.list.marks]
