@@ -36,6 +36,7 @@ OTHERS = {
     "attach": "attached:ATTACH",
     "create": "run:CREATE",
     "events": "events:EVENTS",
+    "fsck": "system:FSCK",
     "history": "images:HISTORY",
     "inspect": "inspect:INSPECT",
     "kill": "lifecycle:KILL",
@@ -92,6 +93,7 @@ GROUPS = {
             "inspect": "inspect:IMAGE_INSPECT",
             "load": "archives:LOAD",
             "ls": "images:IMAGES",
+            "prune": "prune:IMAGE_PRUNE",
             "pull": "images:PULL",
             "rm": "images:RMI",
             "save": "archives:SAVE",
@@ -104,12 +106,19 @@ GROUPS = {
             "create": "networks:CREATE",
             "inspect": "inspect:NETWORK_INSPECT",
             "ls": "networks:LS",
+            "prune": "prune:NETWORK_PRUNE",
             "rm": "networks:RM",
         },
     ),
     "system": (
         "Manage the engine",
-        {"events": "events:EVENTS", "fsck": "system:FSCK", "info": "system:INFO"},
+        {
+            "df": "df:DF",
+            "events": "events:EVENTS",
+            "fsck": "system:FSCK",
+            "info": "system:INFO",
+            "prune": "prune:SYSTEM_PRUNE",
+        },
     ),
     "volume": (
         "Manage volumes",
@@ -117,6 +126,7 @@ GROUPS = {
             "create": "volumes:CREATE",
             "inspect": "inspect:VOLUME_INSPECT",
             "ls": "volumes:LS",
+            "prune": "prune:VOLUME_PRUNE",
             "rm": "volumes:RM",
         },
     ),
@@ -133,7 +143,7 @@ _HIDDEN = {"container": {"cleanup": "lifecycle:CLEANUP"}}
 _NOT_YET = (
     "build builder buildx checkpoint commit compose config context cp diff export import "
     "manifest node plugin push search secret service stack swarm trust update "
-    "connect disconnect prune df"
+    "connect disconnect prune"
 )  # fmt: skip
 GLOBALS = (
     Flag("root", "Where images and containers are kept", kind="string"),

@@ -138,7 +138,7 @@ def _fsck(call: Call) -> int:
     if not found:
         call.output.line("no damage found")
     elif left and not call.on("repair"):
-        call.output.warn("hint: pydock system fsck --repair mends what can be mended")
+        call.output.warn("hint: pydock fsck --repair mends what can be mended")
     return 1 if left else 0
 
 
@@ -149,6 +149,7 @@ FSCK = Command(
     _fsck,
     (Flag("repair", "Mend what can be mended"),),
     most=0,
+    aliases="pydock system fsck, pydock fsck",
 )
 
 
