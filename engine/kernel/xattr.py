@@ -9,6 +9,9 @@ OPAQUE = "trusted.overlay.opaque"
 OVERLAY = b"trusted.overlay."
 USER_OVERLAY = b"user.overlay."
 ESCAPED_OVERLAY = b"trusted.overlay.overlay."  # shown as trusted.overlay.* inside the mount
+# The host's own policy: neither taken from an image nor given to one.
+POLICY = (b"security.selinux", b"security.ima", b"security.evm")
+ACCESS_LISTS = (b"system.posix_acl_access", b"system.posix_acl_default")
 
 
 def set_at(directory: int, name: bytes, key: bytes, value: bytes) -> None:

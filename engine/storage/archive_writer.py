@@ -14,16 +14,13 @@ https://github.com/moby/docker-image-spec/blob/main/spec.md#combined-image-json-
 from __future__ import annotations
 
 import json
-import os
-import select
-import stat
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from engine.errors import Cancelled, Corrupt, Unavailable
+from engine.errors import Corrupt
 from engine.oci.descriptor import OCI_INDEX, Descriptor
 from engine.oci.digest import Digest, hasher
+from engine.storage.sink import OnBytes, Sink
 from engine.storage.tar_read import DIRECTORY
 from engine.storage.tar_write import END, header, padding
 
@@ -34,13 +31,9 @@ if TYPE_CHECKING:
 
 CONTAINERD_NAME = "io.containerd.image.name"
 REF_NAME = "org.opencontainers.image.ref.name"
-_REPORT_SECONDS = 0.1
-_POLL_MS = 100
 
 ReadBlob = Callable[[Descriptor], Iterable[bytes]]
 """The bytes of a manifest, a config or a layer, in chunks."""
-OnBytes = Callable[[int, int], None]
-"""Called with how many bytes are written, and of how many."""
 
 
 class ArchivedImage(NamedTuple):
@@ -73,7 +66,7 @@ def write_archive(
     documents = _documents(images)
     total = sum(len(data) for _, data in documents)
     total += sum(blob.size_bytes for blob in blobs.values())
-    out = _Output(output, cancel, on_bytes, total)
+    out = Sink(output, cancel, on_bytes, total)
     algorithms = sorted({digest.partition(":")[0] for digest in blobs})
     for name in ("blobs", *(f"blobs/{each}" for each in algorithms)):
         out.write(header(f"{name}/".encode(), DIRECTORY, mode=0o755))
@@ -159,69 +152,3 @@ def _entry(manifest: Descriptor, name: Reference | None) -> dict[str, Any]:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
-
-
-class _Output:
-    """A file, or a pipe whose reader may be slow: it is waited for in short steps, to hear
-    `cancel`."""
-
-    def __init__(
-        self, output: IO[bytes], cancel: Cancel, on_bytes: OnBytes | None, total: int
-    ) -> None:
-        self._file = output
-        self._cancel = cancel
-        self._on_bytes = on_bytes
-        self._total = total
-        self._done = 0
-        self._told = 0.0
-        self._pipe = -1
-        self._ready = select.poll()
-        try:
-            descriptor = output.fileno()
-        except (AttributeError, OSError):
-            return  # not a file: writing does not block
-        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            output.flush()
-            self._pipe = descriptor
-            self._ready.register(descriptor, select.POLLOUT)
-
-    def write(self, data: bytes) -> None:
-        if self._cancel.cancelled:
-            raise Cancelled("save: cancelled")
-        try:
-            view = memoryview(data)
-            if self._pipe >= 0:
-                self._write_pipe(view)
-            while self._pipe < 0 and view:  # a raw file may take less
-                view = view[self._file.write(view) :]
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise _not_written(error) from error
-        self._done += len(data)
-        if self._on_bytes and time.monotonic() - self._told > _REPORT_SECONDS:
-            self._told = time.monotonic()
-            self._on_bytes(min(self._done, self._total), self._total)
-
-    def _write_pipe(self, data: memoryview) -> None:
-        while data:
-            # A pipe that is ready takes as much as PIPE_BUF without blocking: pipe(7).
-            while not self._ready.poll(_POLL_MS):
-                if self._cancel.cancelled:
-                    raise Cancelled("save: cancelled")
-            data = data[os.write(self._pipe, data[: select.PIPE_BUF]) :]
-
-    def flush(self) -> None:
-        try:
-            self._file.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise _not_written(error) from error
-
-
-def _not_written(error: OSError) -> Unavailable:
-    return Unavailable(
-        f"archive: could not be written: {(error.strerror or str(error)).lower()}",
-        "free some space, or write it to another file system",
-    )

@@ -79,16 +79,16 @@ class Stack:
     def __init__(self, layers: list[bytes]) -> None:
         """Diff directories, top first; one that is opaque itself hides all below it."""
         opaque = next((i for i, layer in enumerate(layers) if xattr.is_opaque(layer)), len(layers))
-        self._layers = layers[: opaque + 1]
+        self.layers = layers[: opaque + 1]
 
     def lookup(self, path: bytes) -> Found | None:
         """What is at `path`, whose parents are no symbolic links; it may be one itself."""
-        layers = self._layers
+        layers = self.layers
         if not path:
             return Found(layers[0], os.lstat(layers[0])) if layers else None
         found: Found | None = None
         for name in path.split(b"/"):
-            found, layers = self._step(layers, name)
+            found, layers = self.step(layers, name)
             if found is None:
                 return None
         return found
@@ -97,7 +97,8 @@ class Stack:
         found = self.lookup(path)
         return found is not None and stat.S_ISDIR(found.info.st_mode)
 
-    def _step(self, layers: list[bytes], name: bytes) -> tuple[Found | None, list[bytes]]:
+    @staticmethod
+    def step(layers: list[bytes], name: bytes) -> tuple[Found | None, list[bytes]]:
         """`name` in the union of the directories `layers`, and the directories it is made of."""
         found: Found | None = None
         below: list[bytes] = []

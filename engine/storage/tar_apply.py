@@ -50,14 +50,7 @@ _BLAMED = (
 _MAX_SYMLINKS = 40  # as the kernel's ELOOP
 _TYPES = {b"3": stat.S_IFCHR, b"4": stat.S_IFBLK, b"6": stat.S_IFIFO}
 # A layer must not set what the host's own policy sets, or what only this kernel can vouch for.
-_DROPPED = (
-    b"security.selinux",
-    b"security.ima",
-    b"security.evm",
-    xattr.OVERLAY,
-    xattr.USER_OVERLAY,
-)
-_KEPT_SYSTEM = (b"system.posix_acl_access", b"system.posix_acl_default")
+_DROPPED = (*xattr.POLICY, xattr.OVERLAY, xattr.USER_OVERLAY)
 
 
 class Applied(NamedTuple):
@@ -533,7 +526,7 @@ class LayerWriter:
                 # Given to overlayfs as it stands it could reach into any other directory.
                 key = xattr.ESCAPED_OVERLAY + key.removeprefix(xattr.OVERLAY)
             elif key.startswith(_DROPPED) or (
-                key.startswith(b"system.") and key not in _KEPT_SYSTEM
+                key.startswith(b"system.") and key not in xattr.ACCESS_LISTS
             ):
                 self._warn(repr(key), f"layer entry {entry.number}: {_text(key)} is left out")
                 continue
