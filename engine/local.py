@@ -10,7 +10,8 @@ from engine.engine import Capability
 from engine.errors import Conflict, NotFound
 from engine.kernel.cgroup import open_cgroup
 from engine.services.containers import ContainerService
-from engine.services.images import ImageService, LayerService
+from engine.services.images import ImageService
+from engine.services.layers import LayerService
 from engine.services.lifecycle import Lifecycle
 from engine.services.networks import NetworkService
 from engine.services.registries import RegistryService
@@ -63,7 +64,7 @@ class LocalEngine:
         self._networking: Networking | None = None
         self.volumes = VolumeService(home, volume_store)
         self.images = ImageService(home, database, content, image_store, container_store.users)
-        self.layers = LayerService(self.images)
+        self.layers = LayerService(home, image_store)
         self.registries = RegistryService()
         self._lifecycle = lifecycle = Lifecycle(
             home,

@@ -1,4 +1,4 @@
-"""`images`, `pull`, `load`, `tag`, `rmi`, and an image opened for looking inside."""
+"""`images`, `pull`, `load`, `tag`, `rmi`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from engine.oci.reference import parse_reference
 from engine.storage import gc
 
 if TYPE_CHECKING:
-    from engine.engine import Cancel, LayerView, OnProgress
+    from engine.engine import Cancel, OnProgress
     from engine.home import Home
     from engine.oci.config import ImageDocument
     from engine.oci.digest import ImageID
@@ -94,7 +94,7 @@ class ImageService:
         return Image(
             summary=self._summary(listed, self._users()),
             config=_config(document),
-            history=_history(document),
+            history=history_of(document),
             diff_ids=document.diff_ids,
             chain_id=row.chain_id or "",
             repo_digests=tuple(sorted(digests)),
@@ -109,7 +109,7 @@ class ImageService:
         row = self._store.get(ref)
         names = tuple(parse_reference(name).familiar for name in self._store.references(row.id))
         sizes = [raw_bytes for *_, raw_bytes in self._store.layers_of(row)]
-        return pair(_history(self._store.config(row)), sizes, row.id, names)
+        return pair(history_of(self._store.config(row)), sizes, row.id, names)
 
     def pull(
         self,
@@ -197,22 +197,6 @@ class ImageService:
             self._tell("delete", row.id, ref)
         return removed
 
-    def open_layers(self, ref: str) -> LayerView:
-        """The face's `layers.open`."""
-        from engine.layers.tree import open_layers
-
-        row = self._store.get(ref)
-        layers = self._store.layers_of(row)
-        sharers = self._store.sharers([layer[0] for layer in layers], row.id)
-        names = self._store.references(row.id)
-        return open_layers(
-            parse_reference(names[0]).familiar if names else row.id[7:19],
-            row.id,
-            [f"{self._home.layer_dir(layer[0])}/layer.pdl" for layer in layers],
-            _history(self._store.config(row)),
-            [tuple(sharers.get(layer[0], ())) for layer in layers],
-        )
-
     def _measure_waste(self, image: ImageID) -> None:
         """For lists, once, while the indexes are warm. A list can do without."""
         from engine.layers.tree import waste_of
@@ -229,16 +213,6 @@ class ImageService:
         journal.append(self._home.events_path, "image", action, image, name, {"name": name})
 
 
-class LayerService:
-    """The face's `layers`."""
-
-    def __init__(self, images: ImageService) -> None:
-        self._images = images
-
-    def open(self, ref: str) -> LayerView:
-        return self._images.open_layers(ref)
-
-
 def _config(document: ImageDocument) -> ImageConfig:
     return ImageConfig(
         env=document.env,
@@ -253,7 +227,8 @@ def _config(document: ImageDocument) -> ImageConfig:
     )
 
 
-def _history(document: ImageDocument) -> tuple[HistoryEntry, ...]:
+def history_of(document: ImageDocument) -> tuple[HistoryEntry, ...]:
+    """The steps of an image as clients see them, oldest first."""
     return tuple(
         HistoryEntry(step.created_ns, step.created_by, step.comment, step.empty_layer)
         for step in document.history
