@@ -8,6 +8,7 @@ waits for it. On any mistake of its own it steps aside and Textual writes by its
 """
 
 import functools
+import operator
 import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -37,7 +38,8 @@ TWINS |= {chr(0x2800 + dots): " .::|||##"[dots.bit_count()] for dots in range(25
 
 MANY_PIECES = 400
 LEAST_ERASED = 8  # blanks at a row's end that are worth an erase
-GAP = 6  # cells that are cheaper to write again than to jump over
+GAP = 4  # more bytes than these are cheaper jumped over than written again
+MOST_STEPS = 4  # more cells to the left than these are cheaper in one sequence than in backspaces
 SYNC_START, SYNC_END = "\x1b[?2026h", "\x1b[?2026l"
 SYNC_FROM = 512  # a short frame is one write; only a longer one can be seen half done
 RETRY_SECONDS = 0.05
@@ -127,12 +129,12 @@ class Output:
                 pieces += self._changed(y, self._shown[y], self._wanted[y])
                 self._shown[y] = self._wanted[y][:]
         self._dirty.clear()
-        # A change of ink costs up to 19 bytes, a jump 8: small changes go out ink by ink.
         text, pen = self._encode(pieces)
         if len(pieces) < MANY_PIECES:
-            other, other_pen = self._encode(self._by_pen(pieces))
-            if len(other) < len(text):
-                text, pen = other, other_pen
+            for order in self._by_pen(pieces):
+                other, other_pen = self._encode(order)
+                if len(other) < len(text):
+                    text, pen = other, other_pen
         self._pen = pen
         text = "".join(out) + text
         self.bytes_written += len(text.encode("utf-8", "replace"))
@@ -165,27 +167,32 @@ class Output:
             pieces.append(Piece(y, end, "\x1b[K", end, self._blank[1]))
         return pieces
 
-    def _by_pen(self, pieces: list[Piece]) -> list[Piece]:
-        """The same, all of one pen together; blanks go with any pen of their ground."""
+    def _by_pen(self, pieces: list[Piece]) -> Iterator[list[Piece]]:
+        """The same, all of one pen together: a change of ink costs up to 19 bytes, a jump 8. Within
+        a pen row by row, and then column by column: a step to the same column of the next row is
+        four bytes, and figures are right-aligned."""
         groups: dict[Pen, list[Piece]] = {}
         for piece in pieces:
             groups.setdefault(piece.pen, []).append(piece)
         now = self._pen
         order = sorted(groups, key=lambda pen: (pen != now, pen.ground != now.ground, pen))
-        return [piece for pen in order for piece in groups[pen]]
+        yield [piece for pen in order for piece in groups[pen]]
+        for group in groups.values():
+            group.sort(key=_END_THEN_ROW)
+        yield [piece for pen in order for piece in groups[pen]]
 
     def _encode(self, pieces: list[Piece]) -> tuple[str, Pen]:
         """Bytes for these pieces in their order, and the pen that they leave."""
         out: list[str] = []
         now, row, column = self._pen, -1, -1
+        width = self._size[0]
         for y, x, text, after, pen in pieces:
-            if row != y or column < 0:
-                out.append(f"\x1b[{y + 1};{x + 1}H" if x else f"\x1b[{y + 1}H")
-            elif column != x:
-                out.append(f"\x1b[{x + 1}G")
+            if row != y or column != x:
+                out.append(_move(row, column, y, x))
             now = _switch(now, pen, out)
             out.append(text)
-            row, column = y, after
+            # Terminals disagree on where the cursor is behind the last column.
+            row, column = y, after if after < width else -1
         return "".join(out), now
 
     def _pieces(self, update: LayoutUpdate | ChopsUpdate) -> Iterator[tuple[int, int, list[Cell]]]:
@@ -260,10 +267,11 @@ def _piece(y: int, start: int, end: int, old: list[Cell], new: list[Cell]) -> Pi
         return Piece(y, start, char, -1, pen)
     chars, x = [char], start + 1
     while True:
-        stop = x  # the next changed cell
-        while stop < end and stop - x <= GAP and old[stop] == new[stop]:
+        stop, cost = x, 0  # the next changed cell, and the bytes of those before it
+        while stop < end and cost <= GAP and old[stop] == new[stop]:
+            cost += len(new[stop][0].encode("utf-8", "replace"))
             stop += 1
-        if stop >= end or stop - x > GAP:
+        if stop >= end or cost > GAP:
             break
         joined: Pen | None = pen
         for char, cell_pen in new[x : stop + 1]:
@@ -285,6 +293,32 @@ def _join(pen: Pen, cell: Pen) -> Pen | None:
     if not cell.ink:
         return None if pen.flags & (UNDER | REVERSE) else pen
     return cell if not pen.ink and not cell.flags & (UNDER | REVERSE) else None
+
+
+_END_THEN_ROW = operator.attrgetter("after", "row")
+
+
+@functools.lru_cache(4096)
+def _move(row: int, column: int, y: int, x: int) -> str:
+    """The shortest way from (row, column) to (y, x); -1 is unknown."""
+    ways = [f"\x1b[{y + 1};{x + 1}H" if x else f"\x1b[{y + 1}H" if y else "\x1b[H"]
+    if row >= 0:
+        vertical = "" if y == row else _steps(y - row, "B") if y > row else _steps(row - y, "A")
+        if x == 0:
+            ways.append(f"{vertical}\r")
+        else:
+            ways.append(f"{vertical}\x1b[{x + 1}G")
+        if column >= 0:
+            right, left = x - column, column - x
+            if right >= 0:
+                ways.append(vertical + (_steps(right, "C") if right else ""))
+            else:
+                ways.append(vertical + ("\b" * left if left < MOST_STEPS else _steps(left, "D")))
+    return min(ways, key=len)
+
+
+def _steps(count: int, direction: str) -> str:
+    return f"\x1b[{count}{direction}" if count > 1 else f"\x1b[{direction}"
 
 
 def _switch(now: Pen, pen: Pen, out: list[str]) -> Pen:

@@ -14,7 +14,7 @@ from textual.strip import Strip
 
 from tests.support.terminal import Screen, same_picture
 from tui import theme
-from tui.output import Output, nearest
+from tui.output import Output, _move, nearest
 from tui.terminal import Terminal
 from tui.widgets.canvas import Canvas
 
@@ -88,6 +88,38 @@ def test_nothing_is_written_when_nothing_changed() -> None:
 def test_only_the_changed_cell_is_written() -> None:
     output, _ = picture(plain("cpu 22.4", "cpu 17.9"))
     assert picture(plain("cpu 22.4", "cpu 17.8"), output)[1] == "\x1b[2;8H8"
+
+
+def test_figures_below_each_other_are_reached_by_steps() -> None:
+    output, _ = picture(plain("cpu 22.4", "cpu 17.9", "cpu  3.1", "cpu  0.0"))
+    text = picture(plain("cpu 22.5", "cpu 17.8", "cpu  3.1", "cpu  4.1"), output)[1]
+    assert text == "\x1b[1;8H5\x1b[B\b8\x1b[4;6H4.1"
+
+
+def test_a_gap_is_jumped_over_when_it_costs_more_bytes_than_the_jump() -> None:
+    output, _ = picture(plain("a━━b", "a----b"))
+    assert picture(plain("A━━B", "A----B"), output)[1] == "\x1b[HA\x1b[4GB\x1b[2HA----B"
+
+
+def test_every_way_leads_to_its_place() -> None:
+    screen = pyte.Screen(40, 12)
+    stream = pyte.Stream(screen)
+    dice = random.Random(3)
+    row, column = 0, 0
+    for _ in range(4000):
+        y, x = dice.randrange(12), dice.randrange(40)
+        known = dice.choice(((row, column), (row, column), (row, -1), (-1, -1)))
+        way = _move(*known, y, x)
+        assert len(way) <= len(_move(-1, -1, y, x))
+        stream.feed(way)
+        assert (screen.cursor.y, screen.cursor.x) == (y, x)
+        row, column = y, x
+
+
+def test_nothing_is_taken_for_known_behind_the_last_column() -> None:
+    output, _ = picture(plain("a" * 20, "b" * 20))
+    text = picture(plain("a" * 19 + "x", "b" * 19 + "y"), output)[1]
+    assert text == "\x1b[1;20Hx\x1b[2;20Hy"
 
 
 def test_a_blank_keeps_the_pen() -> None:
