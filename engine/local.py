@@ -62,14 +62,15 @@ class LocalEngine:
         volume_store = VolumeStore(database)
         self._network_store = network_store = NetworkStore(database)
         self._networking: Networking | None = None
-        self.volumes = VolumeService(home, volume_store)
+        snapshots = Snapshots(home, database)
+        self.volumes = VolumeService(home, volume_store, snapshots)
         self.images = ImageService(home, database, content, image_store, container_store.users)
         self.layers = LayerService(home, image_store)
         self.registries = RegistryService()
         self._lifecycle = lifecycle = Lifecycle(
             home,
             container_store,
-            Snapshots(home, database),
+            snapshots,
             self.volumes,
             volume_store,
             network_store,

@@ -11,9 +11,10 @@ from engine.model.container import MountRequest, PortMapping
 
 _PORT_HINT = "write [ADDRESS:][HOST_PORT:]PORT[/tcp|udp], for example 8080:80"
 _VOLUME_HINT = "write [NAME|HOST_PATH:]PATH[:ro], for example data:/data"
+_MODE_HINT = "ro or rw, and nocopy for a volume"
 _MODES = ("rw", "ro")
 _DOCKER_MODES = (
-    "z", "Z", "nocopy", "shared", "rshared", "slave", "rslave", "private", "rprivate", "consistent",
+    "z", "Z", "shared", "rshared", "slave", "rslave", "private", "rprivate", "consistent",
     "cached", "delegated",
 )  # fmt: skip
 _NAME_FIRST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
@@ -98,8 +99,10 @@ def parse_volume(text: str) -> MountRequest:
         raise InvalidInput(f"invalid spec: {text}: too many colons", _VOLUME_HINT)
     if "" in parts:
         raise InvalidInput(f"invalid spec: {text}: empty section between colons", _VOLUME_HINT)
-    read_only = _read_only(parts.pop()) if len(parts) == 3 else False
+    read_only, nocopy = _modes(parts.pop()) if len(parts) == 3 else (False, False)
     *sources, target = parts
+    if sources and _is_mode(target):  # docker refuses it before it looks at the path
+        raise InvalidInput(f"invalid volume specification: '{text}'", _VOLUME_HINT)
     if not target.startswith("/"):
         raise InvalidInput(
             f"invalid volume specification: '{text}': invalid mount path: '{target}' mount path "
@@ -114,6 +117,12 @@ def parse_volume(text: str) -> MountRequest:
         return MountRequest("volume", "", target)
     source = sources[0]
     if source.startswith((".", "~")) or "/" in source:
+        if nocopy:
+            raise InvalidInput(
+                f"invalid volume specification: '{text}': invalid mount config for type \"bind\": "
+                "field VolumeOptions must not be specified",
+                "nocopy is for volumes: nothing is copied into a host directory",
+            )
         return MountRequest("bind", _host_path(source), target, read_only)
     if source[0] not in _NAME_FIRST or len(source) < 2 or set(source) - _NAME:
         raise InvalidInput(
@@ -121,7 +130,7 @@ def parse_volume(text: str) -> MountRequest:
             '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed',
             "if you intended to pass a host directory, use absolute path",
         )
-    return MountRequest("volume", source, target, read_only)
+    return MountRequest("volume", source, target, read_only, nocopy)
 
 
 def _host_path(source: str) -> str:
@@ -137,16 +146,25 @@ def _host_path(source: str) -> str:
     )
 
 
-def _read_only(mode: str) -> bool:
-    words = mode.split(",")
+def _modes(text: str) -> tuple[bool, bool]:
+    """(ro, nocopy) of the part behind the last colon."""
+    words = text.split(",")
     for word in words:
         if word in _DOCKER_MODES:
-            raise Unsupported(f"mount mode {word}: not supported by pydock yet", "ro or rw")
-        if word not in _MODES:
-            raise InvalidInput(f"invalid mode: {mode}", "ro or rw")
-    if len(words) > 1:
-        raise InvalidInput(f"invalid mode: {mode}", "ro or rw")
-    return words == ["ro"]
+            raise Unsupported(f"mount mode {word}: not supported by pydock yet", _MODE_HINT)
+    if not _is_mode(text):
+        raise InvalidInput(f"invalid mode: {text}", _MODE_HINT)
+    return "ro" in words, "nocopy" in words
+
+
+def _is_mode(text: str) -> bool:
+    """Whether each word is a known one, and of each kind there is one at most."""
+    words = text.split(",")
+    return (
+        all(word in (*_MODES, "nocopy", *_DOCKER_MODES) for word in words)
+        and sum(word in _MODES for word in words) <= 1
+        and words.count("nocopy") <= 1
+    )
 
 
 # -- environment

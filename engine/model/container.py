@@ -23,6 +23,7 @@ class MountRequest(NamedTuple):
     source: str
     target: str
     read_only: bool = False
+    nocopy: bool = False  # an empty volume stays empty: nothing of the image goes into it
 
 
 class CreateOptions(NamedTuple):

@@ -137,6 +137,7 @@ def _mounts(options: CreateOptions, image: ImageConfig) -> list[dict[str, Any]]:
             "target": target,
             "read_only": request.read_only,
             "anonymous": request.type == "volume" and not request.source,
+            "nocopy": request.nocopy,
         }
     for path in image.volumes:
         target = _normal(path)
@@ -149,6 +150,7 @@ def _mounts(options: CreateOptions, image: ImageConfig) -> list[dict[str, Any]]:
                     "target": target,
                     "read_only": False,
                     "anonymous": True,
+                    "nocopy": False,
                 },
             )
     return [mounts[target] for target in sorted(mounts)]

@@ -8,7 +8,7 @@ import os
 import signal as signals
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import Conflict, InvalidInput, NotFound
 from engine.model.container import (
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from engine.model.event import Event
     from engine.model.image import ImageConfig
     from engine.model.stats import StatsSample
+    from engine.oci.digest import ChainID
     from engine.services.lifecycle import Lifecycle
     from engine.services.networks import Attached, NetworkService
     from engine.services.streams import Streams
@@ -177,11 +178,8 @@ class ContainerService:
         resolved = resolve(options, config, container_id)
         self._networks.check(resolved["network"], [PortMapping(*p) for p in resolved["ports"]])
         name = check_name(options.name) if options.name is not None else None
-        for mount in resolved["mounts"]:
-            if mount["type"] == "volume":
-                self._volumes.ensure(mount["source"], anonymous=mount["anonymous"])
-            else:
-                _make_source(mount["source"])
+        if name is not None:
+            self._store.check_free(name)  # before anything is made for it
         row = ContainerRow(
             id=container_id,
             name=name or random_name(),
@@ -192,18 +190,34 @@ class ContainerService:
             config=resolved,
             auto_remove=options.auto_remove,
         )
+        made: builtins.list[str] = []
         os.mkdir(self._home.container_dir(container_id), 0o700)
         try:
+            for mount in resolved["mounts"]:
+                self._prepare(mount, image.chain_id, made)
             row = self._insert(row, named=name is not None)
         except BaseException:
             with contextlib.suppress(OSError):
                 remove_tree(self._home.container_dir(container_id))
-            for mount in resolved["mounts"]:
-                if mount["type"] == "volume" and mount["anonymous"]:
-                    self._volumes.remove(mount["source"], force=True)
+            for volume in made:
+                with contextlib.suppress(Conflict):  # somebody else uses it already
+                    self._volumes.remove(volume, force=True)
             raise
         self._lifecycle.tell(row, "create")
         return container_id
+
+    def _prepare(
+        self, mount: dict[str, Any], chain_id: ChainID | None, made: builtins.list[str]
+    ) -> None:
+        """What will be mounted is there. A volume that did not exist before is in `made`."""
+        if mount["type"] != "volume":
+            _make_source(mount["source"])
+            return
+        name = mount["source"]
+        if self._volumes.ensure(name, anonymous=mount["anonymous"]):
+            made.append(name)
+        if chain_id is not None and not mount["nocopy"]:
+            self._volumes.seed(name, chain_id, mount["target"])
 
     def _insert(self, row: ContainerRow, *, named: bool) -> ContainerRow:
         for attempt in range(_NAME_TRIES):

@@ -160,14 +160,7 @@ class Lifecycle:
         overlay = self._overlay(row)
         endpoint = self._connect(row)
         mounts = [
-            (
-                self._volumes.ensure(each["source"])
-                if each["type"] == "volume"
-                else each["source"],
-                each["target"],
-                each["read_only"],
-            )
-            for each in config["mounts"]
+            (self._source(each), each["target"], each["read_only"]) for each in config["mounts"]
         ]
         directory = self._home.container_dir(row.id)
         shared = config["network"] == "host"
@@ -208,6 +201,12 @@ class Lifecycle:
                 name: os.environ[name] for name in ("PYDOCK_CGROUP_PARENT",) if name in os.environ
             },
         )
+
+    def _source(self, mount: dict[str, Any]) -> str:
+        if mount["type"] != "volume":
+            return str(mount["source"])
+        self._volumes.ensure(mount["source"])
+        return self._volumes.path(mount["source"])
 
     def _connect(self, row: ContainerRow) -> Endpoint | None:
         """Its place in a bridge network; None with the networks host and none."""

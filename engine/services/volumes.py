@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import time
@@ -10,12 +11,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine import journal
-from engine.errors import Conflict, InvalidInput, NotFound
+from engine.errors import Conflict, Corrupt, EngineError, InvalidInput, NotFound, Unavailable
 from engine.model.volume import Usage, VolumeSummary
 from engine.storage.trash import remove_tree
 
 if TYPE_CHECKING:
     from engine.home import Home
+    from engine.oci.digest import ChainID
+    from engine.storage.snapshots import Snapshots
     from engine.storage.volume_store import VolumeRow, VolumeStore
 
 _NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
@@ -24,9 +27,10 @@ _NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 class VolumeService:
     """The face's `volumes`."""
 
-    def __init__(self, home: Home, store: VolumeStore) -> None:
+    def __init__(self, home: Home, store: VolumeStore, snapshots: Snapshots) -> None:
         self._home = home
         self._store = store
+        self._snapshots = snapshots
 
     def list(self) -> list[VolumeSummary]:
         return [self._summary(row) for row in self._store.list_()]
@@ -49,20 +53,63 @@ class VolumeService:
 
     def ensure(
         self, name: str, *, anonymous: bool = False, labels: Sequence[tuple[str, str]] = ()
-    ) -> str:
-        """The directory of volume `name`, which exists when this returns."""
-        path = self.path(name)
+    ) -> bool:
+        """Volume `name` is there, and whole, when this returns; whether it was this call that made
+        it. Raises InvalidInput, Unavailable, Corrupt."""
         if self._store.find(name) is None:
-            os.makedirs(path, mode=0o755, exist_ok=True)
             try:
+                os.makedirs(self.path(name), mode=0o755, exist_ok=True)
+            except OSError as error:
+                raise _explain(error, name) from error
+            with contextlib.suppress(Conflict):  # another process was faster
                 self._store.create(name, time.time_ns(), anonymous=anonymous, labels=dict(labels))
-            except Conflict:  # another process was faster
-                return path
-            journal.append(self._home.events_path, "volume", "create", name, name)
-        return path
+                journal.append(self._home.events_path, "volume", "create", name, name)
+                return True
+        self._settle(name)
+        return False
+
+    def _settle(self, name: str) -> None:
+        """Nobody was killed while he filled it, or it does not show any more."""
+        try:
+            if os.listdir(self._directory(name)) != ["_data"]:
+                from engine.services.volume_seed import settle
+
+                settle(self._directory(name))
+        except OSError as error:
+            raise Corrupt(
+                f"volume {name}: {error.filename or self._directory(name)}: {error.strerror}",
+                "pydock system fsck --repair",
+            ) from error
+
+    def seed(self, name: str, chain_id: ChainID, target: str) -> None:
+        """The volume has what the image has at `target`, if it was empty. Raises InvalidInput when
+        that is a file, Unavailable."""
+        with os.scandir(self.path(name)) as entries:
+            if next(entries, None) is not None:
+                return
+        from engine.services.volume_seed import may_hold
+
+        lower = self._snapshots.lower(chain_id)
+        if not may_hold(lower, target):
+            return
+        from engine.workers import Worker, WorkerDied
+
+        sync = os.environ.get("PYDOCK_SYNC") != "off"
+        argument = (self._directory(name), lower, target, sync)
+        try:
+            Worker("engine.services.volume_seed:seed", argument).run()
+        except WorkerDied as death:
+            raise Unavailable(
+                f"volume {name}: the process that fills it from the image died: {death}",
+                "see the kernel's log (dmesg): memory may have run out",
+            ) from death
 
     def path(self, name: str) -> str:
-        return f"{self._home.root}/volumes/{name}/_data"
+        """What is mounted of it."""
+        return f"{self._directory(name)}/_data"
+
+    def _directory(self, name: str) -> str:
+        return f"{self._home.root}/volumes/{name}"
 
     def remove(self, name: str, *, force: bool = False) -> None:
         """Raises Conflict while a container, running or not, uses it."""
@@ -74,7 +121,7 @@ class VolumeService:
         self._store.remove(name)
         # Out of sight first: a killed removal leaves garbage in trash/, never half a volume.
         trash = f"{self._home.root}/trash/volume-{os.urandom(8).hex()}"
-        os.rename(f"{self._home.root}/volumes/{name}", trash)
+        os.rename(self._directory(name), trash)
         with contextlib.suppress(OSError):
             remove_tree(trash)
         journal.append(self._home.events_path, "volume", "destroy", name, name)
@@ -85,7 +132,7 @@ class VolumeService:
 
         self._store.get(name)
         measure = Measure(self._home)
-        place = f"{self._home.root}/volumes/{name}"
+        place = self._directory(name)
         measure.add(place)
         measure.run()
         usage = Usage(*measure.amount(place))
@@ -105,3 +152,11 @@ class VolumeService:
             anonymous=row.anonymous,
             labels=tuple(row.labels.items()),
         )
+
+
+def _explain(error: OSError, name: str) -> EngineError:
+    if error.errno == errno.ENAMETOOLONG:
+        return InvalidInput(f"volume {name[:20]}…: name of {len(name)} bytes", "255 are the most")
+    return Unavailable(
+        f"volume {name}: {error.filename}: {error.strerror}", "check the disk and its free space"
+    )

@@ -63,11 +63,7 @@ class ContainerStore:
         except sqlite3.IntegrityError as error:
             if "container.name" in str(error):
                 other = self.find(row.name)
-                raise Conflict(
-                    f'the container name "/{row.name}" is already in use by container '
-                    f'"{other.id if other else "unknown"}"',
-                    f"remove or rename it: pydock rm {row.name}",
-                ) from error
+                raise _taken(row.name, other.id if other else "unknown") from error
             if self._database.first("SELECT 1 FROM image WHERE id=?", (row.image_id,)) is None:
                 raise NotFound(
                     f"image {row.image}: it was removed meanwhile", f"pydock pull {row.image}"
@@ -75,6 +71,12 @@ class ContainerStore:
             raise NotFound(
                 f"container {row.name}: one of its volumes was removed meanwhile", "try again"
             ) from error
+
+    def check_free(self, name: str) -> None:
+        """Raises Conflict when the name is taken."""
+        other = self._database.first("SELECT id FROM container WHERE name=?", (name,))
+        if other is not None:
+            raise _taken(name, other[0])
 
     def get(self, ref: str) -> ContainerRow:
         """Raises NotFound, Conflict (ambiguous)."""
@@ -145,6 +147,13 @@ class ContainerStore:
         """The row and its uses of volumes are gone."""
         with self._database.transaction() as cursor:
             cursor.execute("DELETE FROM container WHERE id=?", (container_id,))
+
+
+def _taken(name: str, by: str) -> Conflict:
+    return Conflict(
+        f'the container name "/{name}" is already in use by container "{by}"',
+        f"remove or rename it: pydock rm {name}",
+    )
 
 
 def _row(found: tuple[Any, ...]) -> ContainerRow:

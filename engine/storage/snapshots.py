@@ -52,7 +52,7 @@ class Snapshots:
     def prepare(self, container_id: str, chain_id: ChainID) -> OverlayMount:
         """A new empty upper directory over the layers of `chain_id`; its root looks as the image's
         does. Raises Conflict when the container has one, NotFound, Corrupt, Unsupported."""
-        lower = self._lower(chain_id)
+        lower = self.lower(chain_id)
         place = self._home.upper_dir(container_id)
         try:
             os.mkdir(place, 0o700)
@@ -82,7 +82,7 @@ class Snapshots:
                 f"container {container_id[:12]}: its upper directory is missing",
                 f"remove the container: pydock rm {container_id[:12]}",
             )
-        return OverlayMount(self._lower(row[0]), f"{place}/diff", f"{place}/work")
+        return OverlayMount(self.lower(row[0]), f"{place}/diff", f"{place}/work")
 
     def remove(self, container_id: str) -> None:
         """What the container wrote is gone; nothing happens when there is nothing."""
@@ -97,7 +97,7 @@ class Snapshots:
             raise NotFound(f"layers {chain_id[:19]}: not in the store", "pull the image again")
         return [self._home.layer_dir(layer) for layer, _ in reversed(rows)]
 
-    def _lower(self, chain_id: ChainID) -> tuple[str, ...]:
+    def lower(self, chain_id: ChainID) -> tuple[str, ...]:
         """The diff directories that say something: no empty layers, no repeated ones (overlayfs
         takes the same directory twice for a loop, and the upper one says all that the lower does),
         none below one whose root is opaque."""

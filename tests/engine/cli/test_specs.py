@@ -76,6 +76,8 @@ def test_ports_that_are_not_built_are_refused(text: str) -> None:
         ("data:/data", MountRequest("volume", "data", "/data")),
         ("data:/data:ro", MountRequest("volume", "data", "/data", True)),
         ("data:/data:rw", MountRequest("volume", "data", "/data")),
+        ("data:/data:nocopy", MountRequest("volume", "data", "/data", nocopy=True)),
+        ("data:/data:nocopy,ro", MountRequest("volume", "data", "/data", True, True)),
         ("/host:/data", MountRequest("bind", "/host", "/data")),
         ("/host/../a/:/data:ro", MountRequest("bind", "/a", "/data", True)),
     ],
@@ -104,6 +106,9 @@ def test_relative_sources_are_taken_from_here(
         ("ab:/x/..", "destination can't be '/'"),
         ("/a:/b:foo", "invalid mode: foo"),
         ("/a:/b:rw,ro", "invalid mode: rw,ro"),
+        ("a:/b:nocopy,nocopy", "invalid mode: nocopy,nocopy"),
+        ("/a:rw", "invalid volume specification: '/a:rw'"),
+        ("/a:/b:nocopy", 'invalid mount config for type "bind": field VolumeOptions must not be'),
         ("a/b:/c", '"a/b" includes invalid characters for a local volume name'),
         ("a b:/c", '"a b" includes invalid characters for a local volume name'),
         ("~/x:/c", "includes invalid characters"),
@@ -115,7 +120,7 @@ def test_a_bad_volume_is_told(text: str, said: str) -> None:
     assert said in failure.value.message
 
 
-@pytest.mark.parametrize("mode", ["z", "ro,Z", "nocopy", "rshared"])
+@pytest.mark.parametrize("mode", ["z", "ro,Z", "rshared"])
 def test_modes_that_are_not_built_are_refused(mode: str) -> None:
     with pytest.raises(Unsupported, match="mount mode"):
         specs.parse_volume(f"/a:/b:{mode}")
