@@ -93,6 +93,14 @@ def parse_reference(text: str) -> Reference:
     return Reference(domain, path, tag, digest)
 
 
+def familiar(full: str) -> str:
+    """A full name's familiar form, for names that were parsed before they were stored."""
+    if not full.startswith(f"{DOCKER_HUB}/"):
+        return full
+    short = full.removeprefix(f"{DOCKER_HUB}/library/")
+    return short if "/" not in short else parse_reference(full).familiar
+
+
 def _split_domain(name: str, text: str) -> tuple[str, str, int]:
     """Domain, the rest, and the rest's offset: the first element is a domain if it looks so."""
     first, slash, rest = name.partition("/")

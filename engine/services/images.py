@@ -17,7 +17,7 @@ from engine.model.image import (
     ImageSummary,
     Removed,
 )
-from engine.oci.reference import parse_reference
+from engine.oci.reference import familiar, parse_reference
 from engine.storage import gc
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class ImageService:
         row = listed.row
         return ImageSummary(
             id=row.id,
-            references=tuple(parse_reference(name).familiar for name in listed.references),
+            references=tuple(map(familiar, listed.references)),
             digest=row.index_digest or row.manifest,
             created_ns=row.created_ns,
             size_bytes=row.size_bytes,
@@ -86,7 +86,7 @@ class ImageService:
     def inspect(self, ref: str) -> Image:
         row = self._store.get(ref)
         document = self._store.config(row)
-        listed = next(each for each in self._store.list_() if each.row.id == row.id)
+        listed = self._store.listed(row)
         digests = {
             f"{parse_reference(name).familiar_name}@{row.index_digest or row.manifest}"
             for name in listed.references

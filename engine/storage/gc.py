@@ -244,8 +244,15 @@ def orphans(
 
 
 def discard_orphans(home: Home, paths: list[str]) -> list[str]:
-    """Where `paths` are in the trash."""
-    return [place for path in paths if (place := discard(home, path))]
+    """`paths` are gone from their places; where those that take time are in the trash."""
+    links = f"{home.root}/l/"
+    for path in paths:
+        if path.startswith(links):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+    return [
+        place for path in paths if not path.startswith(links) and (place := discard(home, path))
+    ]
 
 
 def is_old(path: str) -> bool:

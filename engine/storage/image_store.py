@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from engine.errors import Conflict, InvalidInput, NotFound, Unsupported
+from engine.errors import Conflict, InvalidInput, NotFound, Unavailable, Unsupported
 from engine.oci.digest import ChainID, DiffID, Digest, ImageID
 from engine.oci.reference import Reference, parse_reference
 
@@ -90,6 +90,12 @@ _LAYERS_OF = """
         SELECT walk.image, chain.chain_id, chain.layer, chain.parent
         FROM walk JOIN chain ON chain.chain_id = walk.parent
     )
+"""
+# For what is an image's own: where each begins, and all chains, those on top first.
+_TOPS = "SELECT id, chain_id FROM image"
+_CHAINS = """
+    SELECT chain_id, parent, layer, raw_bytes FROM chain JOIN layer ON layer.id = chain.layer
+    ORDER BY depth DESC
 """
 # The layers of one image, given its chain.
 _CHAIN = """
@@ -230,20 +236,6 @@ class ImageStore:
 
     def list_(self) -> list[ListedImage]:
         """All images, newest first."""
-        unique = dict(
-            self._database.query(
-                _LAYERS_OF
-                + """
-                , once AS (
-                    SELECT DISTINCT image, layer FROM walk
-                ), alone AS (
-                    SELECT min(image) AS image, layer FROM once GROUP BY layer HAVING count(*) = 1
-                )
-                SELECT alone.image, sum(layer.raw_bytes) FROM alone JOIN layer ON id = alone.layer
-                GROUP BY alone.image
-                """
-            )
-        )
         rows: dict[str, ImageRow] = {}
         names: dict[str, list[str]] = {}
         for *columns, name in self._database.query(
@@ -251,12 +243,44 @@ class ImageStore:
             "LEFT JOIN reference ON reference.image = image.id "
             "ORDER BY image.created_ns DESC, image.id, reference.name"
         ):
-            rows.setdefault(columns[0], _row(columns))
-            names.setdefault(columns[0], []).extend([name] if name else [])
+            if columns[0] not in rows:
+                rows[columns[0]] = _row(columns)
+                names[columns[0]] = []
+            if name:
+                names[columns[0]].append(name)
+        unique = dict(self._database.query("SELECT image, size_bytes FROM image_unique"))
+        if unique.keys() != rows.keys():
+            unique = self._count_unique()
         return [
             ListedImage(row, tuple(names[image]), unique.get(image, 0))
             for image, row in rows.items()
         ]
+
+    def listed(self, image: ImageRow) -> ListedImage:
+        """What `list_` says of one of them."""
+        (stale,) = self._database.first(
+            "SELECT EXISTS(SELECT id FROM image EXCEPT SELECT image FROM image_unique) "
+            "OR EXISTS(SELECT image FROM image_unique EXCEPT SELECT id FROM image)"
+        )
+        if stale:
+            unique = self._count_unique().get(image.id, 0)
+        else:
+            (unique,) = self._database.first(
+                "SELECT size_bytes FROM image_unique WHERE image=?", (image.id,)
+            ) or (0,)
+        return ListedImage(image, tuple(self.references(image.id)), unique)
+
+    def _count_unique(self) -> dict[str, int]:
+        """Bytes that no other image has, by image; remembered until images come or go. A chain's
+        layer is an image's own when every chain above leads to that image alone."""
+        try:
+            with self._database.transaction() as cursor:
+                unique = _unique(cursor.execute(_TOPS).fetchall(), cursor.execute(_CHAINS))
+                cursor.execute("DELETE FROM image_unique")
+                cursor.executemany("INSERT INTO image_unique VALUES(?,?)", unique.items())
+                return unique
+        except Unavailable:  # a full disk does not hide what is on it
+            return _unique(self._database.query(_TOPS), self._database.query(_CHAINS))
 
     def count(self) -> int:
         (count,) = self._database.first("SELECT count(*) FROM image")
@@ -466,6 +490,32 @@ class ImageStore:
 
 def _column(cursor: sqlite3.Cursor, text: str, value: str) -> list[str]:
     return [str(found) for (found,) in cursor.execute(text, (value,))]
+
+
+def _unique(
+    tops: Iterable[tuple[str, str | None]], chains: Iterable[tuple[str, str | None, str, int]]
+) -> dict[str, int]:
+    """From the rows of `_TOPS` and `_CHAINS`."""
+    unique: dict[str, int] = {}
+    owners: dict[str, str] = {}  # by chain; "" where several images have it
+    for image, chain in tops:
+        unique[image] = 0
+        if chain is not None:
+            owners[chain] = image if chain not in owners else ""
+    layers: dict[str, tuple[str, int]] = {}
+    for chain, parent, layer, raw_bytes in chains:
+        owner = owners.get(chain)
+        if owner is None:  # no image leads here any more
+            continue
+        if parent is not None:
+            owners[parent] = owner if owners.get(parent, owner) == owner else ""
+        before = layers.get(layer)
+        same = before is None or before[0] == owner
+        layers[layer] = (owner if same else "", raw_bytes)
+    for owner, raw_bytes in layers.values():
+        if owner:
+            unique[owner] += raw_bytes
+    return unique
 
 
 def _prefixed() -> str:

@@ -134,6 +134,15 @@ MIGRATIONS = (
         PRIMARY KEY(volume, container_id)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE image_unique(           -- what lists say, while it has just the images
+        image TEXT PRIMARY KEY, size_bytes INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX image_chain ON image(chain_id);  -- or each removal of a parent asks every child
+    CREATE INDEX image_manifest ON image(manifest);
+    CREATE INDEX container_chain ON container(chain_id);
+    CREATE INDEX volume_use_container ON volume_use(container_id);
+    """,
 )
 
 
