@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     )
     from engine.model.disk import DiskUsage
     from engine.model.event import Event
-    from engine.model.image import HistoryStep, Image, ImageSummary, Removed
+    from engine.model.image import HistoryStep, Image, ImageSummary, Pushed, Removed
     from engine.model.layer import FileTree, LayerInfo, WasteRow
     from engine.model.network import Network, NetworkSummary
     from engine.model.progress import Progress
-    from engine.model.prune import Preview, Pruned
     from engine.model.registry import LoggedIn, LoggedOut, SearchResult
+    from engine.model.prune import Preview, Pruned
     from engine.model.stats import HostSample, StatsSample
     from engine.model.system import Counts, Damage, EngineInfo
     from engine.model.volume import Usage, VolumeSummary
@@ -202,9 +202,6 @@ class Images(Protocol):
         progress: OnProgress | None = None,
         cancel: Cancel | None = None,
     ) -> ImageSummary: ...
-    def load(
-        self,
-        archive: IO[bytes],
     def save(
         self,
         refs: Sequence[str],
@@ -218,12 +215,29 @@ class Images(Protocol):
         its repository, an id for the image without its names."""
         ...
 
+    def load(
+        self,
+        archive: IO[bytes],
         *,
+        platform: str | None = None,
         progress: OnProgress | None = None,
         cancel: Cancel | None = None,
     ) -> Sequence[str]:
-        platform: str | None = None,
         """References (or ids, where untagged) of the images that were in it."""
+        ...
+
+    def push(
+        self,
+        ref: str,
+        *,
+        platform: str | None = None,
+        compression: str | None = None,
+        level: int | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Pushed:
+        """What `ref` names in its registry now: the image that it names here. `compression` (gzip,
+        zstd, none) and its level are for layers that are here raw."""
         ...
 
     def tag(self, ref: str, target: str) -> None: ...

@@ -46,6 +46,7 @@ OTHERS = {
     "logs": "logs:LOGS",
     "pause": "lifecycle:PAUSE",
     "port": "containers:PORT",
+    "push": "push:PUSH",
     "rename": "lifecycle:RENAME",
     "restart": "lifecycle:RESTART",
     "rm": "lifecycle:RM",
@@ -95,6 +96,7 @@ GROUPS = {
             "ls": "images:IMAGES",
             "prune": "prune:IMAGE_PRUNE",
             "pull": "images:PULL",
+            "push": "push:PUSH",
             "rm": "images:RMI",
             "save": "archives:SAVE",
             "tag": "images:TAG",
@@ -142,7 +144,7 @@ _ALIASES = {
 _HIDDEN = {"container": {"cleanup": "lifecycle:CLEANUP"}}
 _NOT_YET = (
     "build builder buildx checkpoint commit compose config context cp diff export import "
-    "manifest node plugin push search secret service stack swarm trust update "
+    "manifest node plugin search secret service stack swarm trust update "
     "connect disconnect prune"
 )  # fmt: skip
 GLOBALS = (

@@ -9,13 +9,12 @@ A tag changes when all that it leads to is there. What was pulled goes back byte
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
 from engine.engine import Cancel, OnProgress
-from engine.errors import EngineError, NotFound
+from engine.errors import EngineError, InvalidInput, NotFound
 from engine.home import Home
 from engine.model.image import Pushed
 from engine.model.progress import Phase
@@ -32,12 +31,14 @@ from engine.registry.threads import run_all
 from engine.registry.timeouts import Timeouts
 from engine.registry.upload import MissingBlobs, Uploads
 from engine.storage.content import Content
-from engine.storage.deflate import Codec
+from engine.storage.deflate import Codec, check_level
+from engine.storage.file_bytes import FileBytes
 from engine.storage.image_store import ImageRow, ImageStore
 from engine.storage.metadata import Database
 from engine.storage.origin_store import OriginStore
 from engine.storage.repack import Repacking
 
+CODECS: dict[str, Codec | None] = {"gzip": "gzip", "zstd": "zstd", "none": None}
 MAX_READABLE = 4  # other repositories that a token is asked for
 
 
@@ -48,6 +49,19 @@ class Packing(NamedTuple):
     codec: Codec | None = "gzip"  # None: they stay raw
     level: int | None = None
     asked: bool = False
+
+
+def parse_packing(compression: str | None, level: int | None) -> Packing:
+    """What `--compression` and `--compression-level` ask for. Raises InvalidInput."""
+    if compression is None:
+        check_level("gzip", level)
+        return Packing(level=level)
+    if compression not in CODECS:
+        raise InvalidInput(
+            f"compression {compression[:40]!r}: unknown", f"one of {', '.join(CODECS)}"
+        )
+    check_level(compression, level)
+    return Packing(CODECS[compression], level, asked=True)
 
 
 def push(
@@ -84,19 +98,6 @@ def push(
         return work.run(platform)
 
 
-class FileBytes:
-    """A file's bytes, for `Uploads.put_blob`."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        return os.pread(self._descriptor, size, offset)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-
 class _Push:
     """One push's parts, shared by its threads."""
 
@@ -126,7 +127,7 @@ class _Push:
         self._trusting = True  # what the registry says that it has
 
     def run(self, platform: Platform | None) -> Pushed:
-        row = self._find()
+        self._row = row = self._find()
         tree = self._choose(row, platform)
         self._repacking.hold(tree)
         for blob in tree.blobs:
@@ -168,6 +169,8 @@ class _Push:
     # What is pushed.
 
     def _find(self) -> ImageRow:
+        if self._reference.digest:
+            raise InvalidInput("cannot push a digest reference", "name a tag")
         row = self._images.find(self._reference.full)
         if row is not None:
             return row
@@ -242,20 +245,34 @@ class _Push:
 
     def _send_blob(self, uploads: Uploads, blob: Descriptor, neighbours: Sequence[str]) -> None:
         wanted = self._packed(blob)
-        name = self._name(blob)
-        if self._trusting and self._new_retry(name).run(partial(uploads.has_blob, wanted.digest)):
-            self._tell(blob, "exists", wanted.size_bytes, wanted.size_bytes)
+        if not self._trusting:
+            neighbours = ()
+        elif self._is_there(uploads, blob, wanted):
             return
-        with contextlib.closing(self._open(blob, wanted)) as source:
+        if wanted is blob and self._content.find(blob.digest) is None:
+            if mounted := uploads.mount_blob(blob, self._new_retry(self._name(blob)), neighbours):
+                self._tell(blob, "mounted", blob.size_bytes, 0, mounted)
+                return
+            wanted, neighbours = self._repacking.held(self._row, self._images, blob), ()
+            if self._trusting and self._is_there(uploads, blob, wanted):
+                return
+        with contextlib.closing(FileBytes(self._repacking.open(wanted))) as source:
             mounted = uploads.put_blob(
                 wanted,
                 source,
-                self._new_retry(name),
+                self._new_retry(self._name(blob)),
                 lambda sent: self._tell(blob, "uploading", sent, wanted.size_bytes),
-                neighbours if self._trusting else (),
+                neighbours,
             )
         phase: Phase = "mounted" if mounted else "done"
         self._tell(blob, phase, wanted.size_bytes, wanted.size_bytes, mounted)
+
+    def _is_there(self, uploads: Uploads, blob: Descriptor, wanted: Descriptor) -> bool:
+        retry = self._new_retry(self._name(blob))
+        if not retry.run(partial(uploads.has_blob, wanted.digest)):
+            return False
+        self._tell(blob, "exists", wanted.size_bytes, wanted.size_bytes)
+        return True
 
     def _packed(self, blob: Descriptor) -> Descriptor:
         """What is sent in place of `blob`: itself, or its compressed form."""
@@ -265,11 +282,6 @@ class _Push:
             return blob
         size = blob.size_bytes
         return self._repacking.pack(blob, lambda raw: self._tell(blob, "compressing", raw, size))
-
-    def _open(self, blob: Descriptor, wanted: Descriptor) -> FileBytes:
-        if wanted is not blob:
-            return FileBytes(self._repacking.open(blob))
-        return FileBytes(self._content.open(blob.digest))
 
     def _name(self, blob: Descriptor) -> str:
         """What its line on the screen is called; configs have none."""

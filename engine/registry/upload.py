@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NoReturn, Protocol
+from typing import NoReturn
 from urllib.parse import quote
 
 from engine.errors import (
@@ -34,6 +34,7 @@ from engine.registry.refusal import named, raise_if_transient, words
 from engine.registry.retry import Retry, Transient
 from engine.registry.timeouts import Timeouts
 from engine.registry.transport import Response
+from engine.storage.file_bytes import ReadAt
 
 PIECE_BYTES = 16 << 20  # where a registry does not want more
 _MANY_BYTES = 10 << 20  # worth more than one try to mount
@@ -43,14 +44,6 @@ _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
 # They answer a PATCH, and lose what came with it (aws/containers-roadmap#2831), or know none.
 _WHOLE_ONLY = re.compile(r"\.dkr\.ecr[.-]|\.amazonaws\.com|(?:^|\.)gcr\.io$|-docker\.pkg\.dev$")
 _FORGOTTEN = frozenset(("BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "RANGE_INVALID"))
-
-
-class Bytes(Protocol):
-    """A blob's bytes, from any place in it, as often as needed."""
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """At most `size` bytes; none behind the end."""
-        ...
 
 
 class MissingBlobs(Exception):
@@ -74,7 +67,7 @@ class _Piece:
     """Part of a blob, as the body of a request."""
 
     def __init__(
-        self, source: Bytes, start: int, size_bytes: int, on_bytes: Callable[[int], None]
+        self, source: ReadAt, start: int, size_bytes: int, on_bytes: Callable[[int], None]
     ) -> None:
         self.size_bytes = size_bytes
         self._source = source
@@ -95,6 +88,17 @@ class _Piece:
         return data
 
 
+class _Nothing:
+    def read_at(self, offset: int, size: int) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        pass
+
+
+_NOTHING = _Nothing()
+
+
 class Uploads:
     """What goes into one repository. Safe from any thread."""
 
@@ -111,7 +115,7 @@ class Uploads:
     def put_blob(
         self,
         blob: Descriptor,
-        source: Bytes,
+        source: ReadAt,
         retry: Retry,
         on_bytes: Callable[[int], None],
         neighbours: Sequence[str] = (),
@@ -121,6 +125,11 @@ class Uploads:
         bytes arrived), NotFound (no such repository), InvalidInput, Unsupported, Cancelled."""
         upload = _Upload(self._repository, self._timeouts, blob, source, retry, on_bytes)
         return upload.run(neighbours)
+
+    def mount_blob(self, blob: Descriptor, retry: Retry, neighbours: Sequence[str]) -> str:
+        """As `put_blob`, but "" when none of them lends it: nothing is sent."""
+        upload = _Upload(self._repository, self._timeouts, blob, _NOTHING, retry, lambda sent: None)
+        return upload.mount_only(neighbours)
 
     def put_manifest(self, target: str, document: Descriptor, data: bytes) -> None:
         """The repository has the document, under `target` (a tag, or its digest). Raises
@@ -147,7 +156,7 @@ class _Upload:
         repository: Repository,
         timeouts: Timeouts,
         blob: Descriptor,
-        source: Bytes,
+        source: ReadAt,
         retry: Retry,
         on_bytes: Callable[[int], None],
     ) -> None:
@@ -171,6 +180,12 @@ class _Upload:
         except BaseException:
             self._cancel()
             raise
+
+    def mount_only(self, neighbours: Sequence[str]) -> str:
+        try:
+            return self._mount(neighbours)
+        finally:
+            self._cancel()
 
     def _mount(self, neighbours: Sequence[str]) -> str:
         """The neighbour that it is shared with now. A registry that cannot do it begins an upload

@@ -15,6 +15,7 @@ from engine.model.image import (
     Image,
     ImageConfig,
     ImageSummary,
+    Pushed,
     Removed,
 )
 from engine.oci.reference import familiar, parse_reference
@@ -180,6 +181,36 @@ class ImageService:
             self._measure_waste(row.id)
             self._tell("load", row.id, name)
         return names
+
+    def push(
+        self,
+        ref: str,
+        *,
+        platform: str | None = None,
+        compression: str | None = None,
+        level: int | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Pushed:
+        """What `ref` names in its registry now. See registry.push."""
+        from engine.oci.platform import parse_platform
+        from engine.registry.push import parse_packing, push
+
+        reference = parse_reference(ref)
+        pushed = push(
+            reference,
+            home=self._home,
+            database=self._database,
+            content=self._content,
+            images=self._store,
+            platform=parse_platform(platform) if platform else None,
+            packing=parse_packing(compression, level),
+            progress=progress,
+            cancel=cancel,
+        )
+        row = self._store.find(reference.full)
+        self._tell("push", row.id if row else pushed.digest, reference.familiar)
+        return pushed
 
     def tag(self, ref: str, target: str) -> None:
         row = self._store.get(ref)

@@ -14,10 +14,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engine.engine import Cancel
-from engine.errors import Unsupported
-from engine.oci.descriptor import DOCKER_LAYER, LAYERS, OCI_LAYER, Descriptor
+from engine.errors import NotFound, Unsupported
+from engine.oci.descriptor import DOCKER_LAYER, OCI_LAYER, Descriptor
 from engine.oci.digest import Digest, ImageID, sha256_of
+from engine.oci.manifest import parse_manifest
 from engine.oci.tree import Tree
+from engine.storage.compression import suffix_of
 from engine.storage.content import disk_full
 from engine.storage.deflate import Codec, deflate
 from engine.storage.leases import Lease
@@ -26,11 +28,8 @@ from engine.storage.trash import discard, remove_tree
 if TYPE_CHECKING:
     from engine.home import Home
     from engine.storage.content import Content
-    from engine.storage.image_store import ImageStore
+    from engine.storage.image_store import ImageRow, ImageStore
     from engine.storage.metadata import Database
-
-_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5")  # gzip's and zstd's first bytes
-_SKIPPABLE = b"\x2a\x4d\x18"
 
 
 class Repacking:
@@ -54,7 +53,8 @@ class Repacking:
         self._lease = Lease(database, "push")
         self._directory = f"{home.root}/staging/{self._lease.id}"
         self._lock = threading.Lock()
-        self._new: dict[Digest, Descriptor] = {}  # by the raw blob's digest
+        self._new: dict[Digest, Descriptor] = {}  # what stands for a layer, by its blob's digest
+        self._made: dict[Digest, str] = {}  # files of those that were made here
 
     def __enter__(self) -> Repacking:
         return self
@@ -78,10 +78,9 @@ class Repacking:
             return False
         descriptor = self._content.open(blob.digest)
         try:
-            head = os.pread(descriptor, 4, 0)
+            return suffix_of(os.pread(descriptor, 4, 0)) == ""
         finally:
             os.close(descriptor)
-        return head[:2] not in _COMPRESSED and head[1:] != _SKIPPABLE
 
     def pack(self, blob: Descriptor, on_bytes: Callable[[int], None]) -> Descriptor:
         """The raw layer `blob` compressed. `on_bytes` hears how much of it is. Raises Unavailable
@@ -89,6 +88,11 @@ class Repacking:
         with self._lock:
             if blob.digest in self._new:
                 return self._new[blob.digest]
+        if blob.media_type == DOCKER_LAYER and self._codec != "gzip":
+            raise Unsupported(
+                f"layer {blob.digest[:19]}: docker's format knows no {self._codec}",
+                "use --compression gzip",
+            )
         source = self._content.open(blob.digest)
         path = f"{self._directory}/{blob.digest.partition(':')[2]}"
         try:
@@ -107,28 +111,43 @@ class Repacking:
         finally:
             os.close(source)
         packed = blob._replace(
-            media_type=self._media_type(blob),
+            media_type=_layer_type(blob, self._codec),
             digest=found.digest,
             size_bytes=found.size_bytes,
         )
         with self._lock:
             self._new[blob.digest] = packed
+            self._made[packed.digest] = path
         return packed
 
-    def _media_type(self, blob: Descriptor) -> str:
-        separator = "+" if blob.media_type == OCI_LAYER else "."
-        media_type = f"{blob.media_type}{separator}{self._codec}"
-        if blob.media_type == DOCKER_LAYER and self._codec != "gzip":
-            raise Unsupported(
-                f"layer {blob.digest[:19]}: docker's format knows no {self._codec}",
-                "use --compression gzip",
-            )
-        assert media_type in LAYERS
-        return media_type
+    def held(self, row: ImageRow, images: ImageStore, blob: Descriptor) -> Descriptor:
+        """What is here of a layer that came in another compression before: its blob then, which
+        stands for `blob` from now on. Raises NotFound."""
+        document = parse_manifest(self._content.read(row.manifest))
+        places = [layer.digest for layer in getattr(document, "layers", ())]
+        if blob.digest in places:
+            _, _, other, _ = images.layers_of(row)[places.index(blob.digest)]
+            size = self._content.find(other)
+            if size is not None:
+                self._lease.add("blob", other)
+                descriptor = self._content.open(other)
+                try:
+                    suffix = suffix_of(os.pread(descriptor, 4, 0))
+                finally:
+                    os.close(descriptor)
+                found = blob._replace(
+                    media_type=_layer_type(blob, suffix[1:]), digest=other, size_bytes=size
+                )
+                with self._lock:
+                    self._new[blob.digest] = found
+                return found
+        raise NotFound(f"layer {blob.digest}: its blob is not in the store", "pull the image again")
 
     def open(self, blob: Descriptor) -> int:
-        """A descriptor of what `pack` made of the raw layer `blob`."""
-        path = f"{self._directory}/{blob.digest.partition(':')[2]}"
+        """A descriptor of a blob that `pack` made, or that is in the store. Raises NotFound."""
+        path = self._made.get(blob.digest)
+        if path is None:
+            return self._content.open(blob.digest)
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def rewrite(self, tree: Tree) -> Tree:
@@ -163,9 +182,9 @@ class Repacking:
         there. Nothing when they are the same."""
         if old is new:
             return
-        for raw, packed in self._new.items():
-            self._lease.add("blob", packed.digest)
-            self._content.adopt(f"{self._directory}/{raw.partition(':')[2]}", packed.digest)
+        for digest, path in self._made.items():
+            self._lease.add("blob", digest)
+            self._content.adopt(path, digest)
         replaced = {raw: packed.digest for raw, packed in self._new.items()}
         for (before, _), (after, data) in zip(old.documents, new.documents, strict=True):
             if before.digest != after.digest:
@@ -181,3 +200,10 @@ class Repacking:
         fresh = set(replaced.values())
         blobs = (*new.blobs, *(document for document, _ in new.documents))
         images.replace_blobs(image, replaced, [blob for blob in blobs if blob.digest in fresh])
+
+
+def _layer_type(blob: Descriptor, codec: str) -> str:
+    """The media type of the same layer in `codec` ("" is none)."""
+    if blob.media_type.startswith(DOCKER_LAYER):
+        return f"{DOCKER_LAYER}.{codec}".rstrip(".")
+    return f"{OCI_LAYER}+{codec}".rstrip("+")

@@ -167,6 +167,52 @@ def test_what_no_registry_has_is_not_found(engine: Engine, remote: Remote) -> No
         engine.images.pull("UPPER CASE")
 
 
+def test_what_is_pushed_can_be_pulled(engine: Engine, image: str, remote: Remote) -> None:
+    host = remote("any:1").partition("/")[0]
+    target, other = f"{host}/pushed:1", f"{host}/lent:1"
+    engine.images.tag(image, target)
+    engine.images.tag(image, other)
+    steps: list[Progress] = []
+    pushed = engine.images.push(target, progress=steps.append)
+    assert (pushed.reference, pushed.digest[:7]) == (target, "sha256:")
+    assert {step.phase for step in steps if step.id} >= {"queued", "uploading", "done"}
+    again: list[Progress] = []
+    assert engine.images.push(target, progress=again.append).digest == pushed.digest
+    assert {step.phase for step in again if step.id} == {"queued", "exists"}
+    lent: list[Progress] = []
+    engine.images.push(other, progress=lent.append)
+    assert {step.phase for step in lent if step.id} == {"queued", "mounted"}
+    identity = engine.images.inspect(image).summary.id
+    engine.images.remove(identity, force=True)
+    assert engine.images.pull(target).id == identity
+    actions = [e.action for e in engine.system.events(since_ns=1, until_ns=time.time_ns())]
+    assert actions.count("push") == 3
+
+
+def test_what_cannot_be_pushed_is_told(engine: Engine, image: str) -> None:
+    with pytest.raises(NotFound, match="an image does not exist locally with the tag: nothing"):
+        engine.images.push("nothing")
+    with pytest.raises(NotFound, match="tag does not exist: localhost/contract:2"):
+        engine.images.push("localhost/contract:2")
+    with pytest.raises(InvalidInput, match="cannot push a digest reference"):
+        engine.images.push(f"localhost/contract@sha256:{'a' * 64}")
+    with pytest.raises(InvalidInput, match="unknown"):
+        engine.images.push(image, compression="lzma")
+    with pytest.raises(InvalidInput, match="gzip has 1 to 9"):
+        engine.images.push(image, level=10)
+
+
+def test_a_cancelled_push_changes_no_tag(engine: Engine, image: str, remote: Remote) -> None:
+    host = remote("any:1").partition("/")[0]
+    engine.images.tag(image, f"{host}/stopped:1")
+    cancel = Cancel()
+    cancel.cancel()
+    with pytest.raises(Cancelled):
+        engine.images.push(f"{host}/stopped:1", cancel=cancel)
+    with pytest.raises(NotFound):
+        engine.images.pull(f"{host}/stopped:1")
+
+
 def test_images_are_told(engine: Engine, image: str) -> None:
     events = engine.system.events(since_ns=1, until_ns=time.time_ns())
     assert [(e.action, e.name) for e in events if e.kind == "image"] == [("load", image)]

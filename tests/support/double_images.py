@@ -11,12 +11,13 @@ from engine.model.image import (
     Image,
     ImageConfig,
     ImageSummary,
+    Pushed,
     Removed,
 )
 from engine.model.layer import DIRECTORY
 from engine.model.progress import Phase, Progress
 from engine.oci.digest import DiffID, chain_ids
-from engine.oci.reference import parse_reference
+from engine.oci.reference import Reference, parse_reference
 from tests.support.double_archives import CREATED_NS, DoubleArchives, sha256
 from tests.support.double_layers import DoubleLayerView
 from tests.support.double_world import Entry, Layer, Record, StoredImage, World
@@ -216,6 +217,80 @@ class DoubleImages(DoubleArchives):
             state = "image is up to date" if same else "downloaded newer image"
             tell("", "done", text=f"{state} for {reference.familiar}")
             return self._summary(image)
+
+    def remote_tags(self, ref: str, *, cancel: Cancel | None = None) -> Sequence[str]:
+        reference = parse_reference(ref)
+        with self._world.lock:
+            names = [parse_reference(name) for name in self._world.remote]
+        tags = [name.tag for name in names if name[:2] == reference[:2] and name.tag]
+        if not tags:
+            raise NotFound(f"repository {reference.familiar_name} not found", "check the name")
+        return tags
+
+    def push(
+        self,
+        ref: str,
+        *,
+        platform: str | None = None,
+        compression: str | None = None,
+        level: int | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Pushed:
+        from engine.registry.push import parse_packing
+
+        reference = parse_reference(ref)
+        parse_packing(compression, level)
+        cancel = cancel or Cancel()
+        with self._world.lock:
+            image = self._to_push(reference, platform)
+            there = {
+                layer.digest: name.rpartition(":")[0].partition("/")[2]
+                for name, other in self._world.remote.items()
+                for layer in other.layers
+                if name.startswith(f"{reference.domain}/")
+            }
+
+        def tell(layer: Layer, phase: Phase, current: int, text: str = "") -> None:
+            if cancel.wait(self.step_seconds) if self.step_seconds else cancel.cancelled:
+                raise Cancelled(f"push {reference.familiar}: cancelled", "push again to go on")
+            if progress is not None:
+                name, size = layer.digest[7:19], layer.blob_bytes
+                progress(Progress(name, phase, current, size, text))
+
+        for layer in image.layers:
+            tell(layer, "queued", 0)
+        for layer in image.layers:
+            neighbour = there.get(layer.digest)
+            if neighbour == reference.path:
+                tell(layer, "exists", layer.blob_bytes)
+            elif neighbour:
+                tell(layer, "mounted", layer.blob_bytes, neighbour)
+            else:
+                for tenth in range(11):
+                    tell(layer, "uploading", layer.blob_bytes * tenth // 10)
+                tell(layer, "done", layer.blob_bytes)
+        with self._world.lock:
+            self._world.remote[reference.full] = image
+            self._world.tell("image", "push", image.id, reference.familiar, name=reference.familiar)
+        return Pushed(reference.familiar, image.manifest, 500 + 100 * len(image.layers))
+
+    def _to_push(self, reference: Reference, platform: str | None) -> StoredImage:
+        if reference.digest:
+            raise InvalidInput("cannot push a digest reference", "name a tag")
+        name = self._world.references.get(reference.full)
+        if name is None:
+            repository = f"{reference.domain}/{reference.path}:"
+            if any(each.startswith(repository) for each in self._world.references):
+                raise NotFound(f"tag does not exist: {reference.familiar}", "pydock images")
+            raise NotFound(
+                "an image does not exist locally with the tag: " + reference.familiar_name,
+                f"pydock tag IMAGE {reference.familiar} gives one that name",
+            )
+        image = self._world.images[name]
+        if platform and platform not in (image.os, f"{image.os}/{image.architecture}"):
+            raise NotFound(f"no {platform} of {reference.familiar} is here", "drop --platform")
+        return image
 
     def tag(self, ref: str, target: str) -> None:
         with self._world.lock:

@@ -237,6 +237,26 @@ def test_raw_layers_stay_raw_when_asked(store: Store, registry: Registry) -> Non
     assert store.push(name, packing=Packing(None, asked=True)).digest == image.manifest.digest
 
 
+def test_a_layer_that_came_in_another_compression_goes_in_that(
+    store: Store, registry: Registry, tmp_path: Path
+) -> None:
+    """gzip and zstd of one tar: the store keeps one blob for both."""
+    layers = [{"a": noise(5000)}, {"b": b"1"}]
+    images.push(registry, "held/gzip", "1", make_image(layers))
+    images.push(registry, "held/zstd", "1", make_image(layers, compression="zstd"))
+    store.pull(f"{registry.host}/held/gzip:1")
+    store.pull(f"{registry.host}/held/zstd:1")
+    (tmp_path / "other").mkdir()
+    with Registry(tmp_path / "other") as other:
+        target = store.tag(f"{registry.host}/held/zstd:1", f"{other.host}/held:1")
+        pushed = store.push(target)
+        digest, data = fetch(other, "held", "1")
+        assert digest == pushed.digest
+        kinds = [layer["mediaType"] for layer in json.loads(data)["layers"]]
+        assert all(kind.endswith("+gzip") for kind in kinds)
+        assert store.push(target).digest == digest
+
+
 # What goes wrong.
 
 
