@@ -44,7 +44,8 @@ def test_counts_are_short_from_ten_thousand_on() -> None:
 
 
 def test_ages_have_one_unit() -> None:
-    assert [format.age(s) for s in (8, 250, 7300, 3 * 86400 + 1)] == ["8s", "4m", "2h", "3d"]
+    ages = [format.age(seconds) for seconds in (8, 37, 250, 7300, 3 * 86400 + 1)]
+    assert ages == ["8s", "30s", "4m", "2h", "3d"]
     assert format.still_age(8) == "<1m"
     assert format.span(3 * 86400 + 4 * 3600) == "3d 4h"
 
