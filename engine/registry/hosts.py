@@ -1,7 +1,20 @@
 """What this machine's settings say of registries: where they are, whom to trust, what is insecure.
 
-Settings: /etc/pydock/config.toml, then the user's. Certificates lie where other tools keep them:
-certs.d/<host[:port]>/{*.crt CA, *.cert + *.key client}. See containers-certs.d(5).
+Read are our own settings and, as they are, those of docker, containerd and podman. **Where a
+repository is asked for** (mirrors first, the registry at last) says the first of these that knows
+the registry; the others are then not looked at:
+
+1. config.toml, the person's, then the machine's: `[registry."host:port"] mirrors = ["other/path"]`
+2. hosts.toml below certs.d/<host:port>/, then certs.d/_default/ (containerd's words)
+3. registries.conf and registries.conf.d (podman's)
+4. daemon.json's `registry-mirrors`, for Docker Hub (docker's)
+
+**Insecure** (plain http is spoken when nothing there speaks TLS, certificates prove nothing) is
+what config.toml says; else what the place's own entry in 2 or 3 says; else daemon.json's
+`insecure-registries`. **Certificates** come from the first directory certs.d/<host[:port]>/ with
+{*.crt CA, *.cert + *.key client}, and from what 2 names beside. The places of certs.d, first to
+last: ~/.config/pydock, /etc/pydock, ~/.config/containers, /etc/containers, /etc/docker,
+/etc/containerd. See containers-certs.d(5).
 """
 
 from __future__ import annotations
@@ -11,13 +24,16 @@ import json
 import os
 import ssl
 import threading
-import tomllib
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from engine.errors import InvalidInput
 from engine.oci.reference import DOCKER_HUB
+from engine.registry.fields import Fields, read_toml
+from engine.registry.hosts_toml import find_hosts_toml
 from engine.registry.proxy import is_loopback
+from engine.registry.registries_conf import RegistriesConf
+from engine.registry.source import Source, Trust, split_location
 
 DOCKER_HUB_ADDRESS = "registry-1.docker.io"
 
@@ -25,6 +41,13 @@ DOCKER_HUB_ADDRESS = "registry-1.docker.io"
 def address_of(domain: str) -> str:
     """`host[:port]` to dial for a reference's domain."""
     return DOCKER_HUB_ADDRESS if domain == DOCKER_HUB else domain
+
+
+class _Own(NamedTuple):
+    """What config.toml says of a registry."""
+
+    insecure: bool | None
+    mirrors: tuple[tuple[str, str, str], ...] | None  # scheme, host, path
 
 
 class Hosts:
@@ -39,19 +62,56 @@ class Hosts:
             f"{user}/containers/certs.d",
             f"{etc}/containers/certs.d",
             f"{etc}/docker/certs.d",
+            f"{etc}/containerd/certs.d",
         )
-        self._insecure: dict[str, bool] = dict.fromkeys(
-            _read_docker_daemon(f"{etc}/docker/daemon.json"), True
-        )
+        self._own: dict[str, _Own] = {}
         for path in (f"{etc}/pydock/config.toml", f"{user}/pydock/config.toml"):
-            self._insecure.update(_read_settings(path))
+            for name, own in _read_settings(path).items():
+                before = self._own.get(name, _Own(None, None))
+                self._own[name] = _Own(
+                    before.insecure if own.insecure is None else own.insecure,
+                    before.mirrors if own.mirrors is None else own.mirrors,
+                )
+        self._registries_conf = RegistriesConf(etc, user)
+        self._insecure, self._mirrors = _read_docker_daemon(f"{etc}/docker/daemon.json")
+        self._trusts: dict[str, Trust] = {}  # what was said of the places that we know of
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._lock = threading.Lock()
 
+    def sources(self, domain: str, path: str) -> tuple[Source, ...]:
+        """Where to ask for a repository, mirrors first, the registry itself at last. Raises
+        InvalidInput for broken files, Unavailable when it is blocked."""
+        upstream = Source(address_of(domain), path)
+        found = self._sources(domain, path, upstream)
+        with self._lock:
+            for source in found:
+                if source.trust != Trust():
+                    self._trusts[source.name] = source.trust
+        return found
+
+    def _sources(self, domain: str, path: str, upstream: Source) -> tuple[Source, ...]:
+        own = self._own.get(domain)
+        if own and own.mirrors is not None:
+            mirrors = [
+                Source(host, f"{below}/{path}" if below else path, scheme=scheme, is_mirror=True)
+                for scheme, host, below in own.mirrors
+            ]
+            return (*mirrors, upstream)
+        found = find_hosts_toml(self._certificate_directories, domain, upstream)
+        if found is None:
+            found = self._registries_conf.find(domain, path)
+            found = found and tuple(each._replace(name=address_of(each.name)) for each in found)
+        if found is None and domain == DOCKER_HUB:
+            found = (*(mirror._replace(path=path) for mirror in self._mirrors), upstream)
+        return found or (upstream,)
+
     def is_insecure(self, name: str) -> bool:
         """True when the settings say so of `host[:port]`: then certificates are not checked."""
-        if name in self._insecure:
-            return self._insecure[name]
+        own = self._own.get(name)
+        if own and own.insecure is not None:
+            return own.insecure
+        if self._trusts.get(name, Trust()).unchecked or name in self._insecure:
+            return True
         try:
             address = ipaddress.ip_address(urlsplit(f"//{name}").hostname or "")
             return any(
@@ -86,31 +146,49 @@ class Hosts:
         for directory in self._certificate_directories:
             place = f"{directory}/{name}"
             if os.path.isdir(place):
-                _load_certificates(context, place)
+                _load_directory(context, place)
                 break
+        trust = self._trusts.get(name, Trust())
+        for path in trust.authorities:
+            _load_authority(context, path)
+        for certificate, key in trust.clients:
+            _load_client(context, certificate, key)
         return context
 
 
-def _load_certificates(context: ssl.SSLContext, place: str) -> None:
+def _load_directory(context: ssl.SSLContext, place: str) -> None:
     names = sorted(os.listdir(place))
     for name in names:
         path = f"{place}/{name}"
-        try:
-            if name.endswith(".crt"):
-                context.load_verify_locations(path)
-            elif name.endswith(".cert"):
-                key = name.removesuffix(".cert") + ".key"
-                if key not in names:
-                    raise InvalidInput(f"{path}: its key is missing", f"add {place}/{key}")
-                context.load_cert_chain(path, f"{place}/{key}", password=_no_password)
-            elif name.endswith(".key") and name.removesuffix(".key") + ".cert" not in names:
-                certificate = name.removesuffix(".key") + ".cert"
-                raise InvalidInput(
-                    f"{path}: its certificate is missing", f"add {place}/{certificate}"
-                )
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            reason = getattr(error, "reason", None) or error.args[-1]
-            raise InvalidInput(f"{path}: {reason}", "a PEM file is expected") from error
+        if name.endswith(".crt"):
+            _load_authority(context, path)
+        elif name.endswith(".cert"):
+            key = name.removesuffix(".cert") + ".key"
+            if key not in names:
+                raise InvalidInput(f"{path}: its key is missing", f"add {place}/{key}")
+            _load_client(context, path, f"{place}/{key}")
+        elif name.endswith(".key") and name.removesuffix(".key") + ".cert" not in names:
+            certificate = name.removesuffix(".key") + ".cert"
+            raise InvalidInput(f"{path}: its certificate is missing", f"add {place}/{certificate}")
+
+
+def _load_authority(context: ssl.SSLContext, path: str) -> None:
+    try:
+        context.load_verify_locations(path)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise _broken(path, error) from error
+
+
+def _load_client(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ValueError) as error:
+        raise _broken(certificate, error) from error
+
+
+def _broken(path: str, error: Exception) -> InvalidInput:
+    reason = getattr(error, "reason", None) or error.args[-1]
+    return InvalidInput(f"{path}: {reason}", "a PEM file is expected")
 
 
 def _no_password() -> str:
@@ -118,31 +196,33 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted")
 
 
-def _read_settings(path: str) -> dict[str, bool]:
-    """`[registry."host:port"] insecure = true`, by host."""
-    try:
-        with open(path, "rb") as file:
-            document = tomllib.load(file)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{path}: {error}") from error
-    registries: Any = document.get("registry", {})
-    insecure: dict[str, bool] = {}
-    for host, settings in registries.items() if isinstance(registries, dict) else ():
-        value = settings.get("insecure", False) if isinstance(settings, dict) else None
-        if not isinstance(value, bool):
-            raise InvalidInput(f"{path}: registry.{host!r}: insecure: expected true or false")
-        insecure[host] = value
-    return insecure
+def _read_settings(path: str) -> dict[str, _Own]:
+    """`[registry."host:port"]`, by host. Raises InvalidInput."""
+    document = read_toml(path)
+    found: dict[str, _Own] = {}
+    for host, fields in Fields(document or {}, path).tables("registry"):
+        insecure = fields.flag("insecure") if "insecure" in fields else None
+        mirrors = None
+        if "mirrors" in fields:
+            where = f"{fields.where}: mirrors"
+            mirrors = tuple(split_location(each, where) for each in fields.texts("mirrors"))
+        found[host] = _Own(insecure, mirrors)
+    return found
 
 
-def _read_docker_daemon(path: str) -> list[str]:
-    """docker's insecure-registries. What is wrong in docker's file is docker's to say."""
+def _read_docker_daemon(path: str) -> tuple[list[str], list[Source]]:
+    """docker's insecure-registries and registry-mirrors. What is wrong in docker's file is
+    docker's to say."""
     try:
         with open(path, "rb") as file:
-            document = json.load(file)
-        values = document.get("insecure-registries") or []
-        return [value for value in values if isinstance(value, str)]
-    except (OSError, ValueError, AttributeError, TypeError):
-        return []
+            document: Any = json.load(file)
+        insecure = document.get("insecure-registries") or []
+        urls = document.get("registry-mirrors") or []
+        mirrors = []
+        for url in urls:
+            scheme, name, below = split_location(url, path)
+            base = f"/{below}/v2" if below else "/v2"
+            mirrors.append(Source(name, "", base, scheme, is_mirror=True))
+        return [value for value in insecure if isinstance(value, str)], mirrors
+    except (OSError, ValueError, AttributeError, TypeError, InvalidInput):
+        return [], []

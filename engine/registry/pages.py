@@ -43,8 +43,8 @@ def follow_pages(
     key: str,
     domain: str,
     fail: Callable[[Response, bytes], NoReturn],
-) -> Iterator[str]:
-    """The texts of the list `key` on all pages, page by page; `fail` raises what an answer means
+) -> Iterator[Any]:
+    """The entries of the list `key` on all pages, page by page; `fail` raises what an answer means
     that is no page. Raises Unavailable for pages that lead in circles or to another server."""
     seen: set[str] = set()
     while True:
@@ -55,7 +55,7 @@ def follow_pages(
             if response.status != 200:
                 fail(response, body)
             url = next_page(response, domain)
-        yield from _texts(body, key, domain)
+        yield from _entries(body, key, domain)
         if url is None:
             return
         if url in seen or len(seen) >= MAX_PAGES:
@@ -74,7 +74,7 @@ def next_page(response: Response, domain: str) -> str | None:
     return url
 
 
-def _texts(body: bytes, key: str, domain: str) -> list[str]:
+def _entries(body: bytes, key: str, domain: str) -> list[Any]:
     try:
         document: Any = json.loads(body)
         found = document.get(key) or []  # null where there is nothing
@@ -82,4 +82,4 @@ def _texts(body: bytes, key: str, domain: str) -> list[str]:
         found = None
     if not isinstance(found, list):
         raise Unavailable(f"registry {domain}: its list of {key} cannot be read")
-    return [text for text in found if isinstance(text, str)]
+    return found

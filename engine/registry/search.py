@@ -124,7 +124,7 @@ def _look_through(server: Server, word: str, limit: int, domain: str) -> list[Se
         fail,
     )
     for name in islice(names, _MAX_NAMES):
-        if word in name:
+        if isinstance(name, str) and word in name:
             found.append(SearchResult(name, "", 0, False))
         if len(found) >= limit:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,10 +11,14 @@ from engine.registry.credentials import Credential
 from engine.registry.hosts import Hosts
 from engine.registry.origin import Origin, check_leads_outside, split_url
 from engine.registry.retry import Transient
+from engine.registry.secret import quote_foreign
 from engine.registry.source import Source
 from engine.registry.tokens import Authorizer
 from engine.registry.transport import Body, Response, Transport
 
+_WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"(?: "[^"]*")?')
+_RATE = re.compile(r"([0-9]{1,9})(?:;|$)")
+_MAX_NOTICES = 8  # of one server
 _MAX_ANSWERS = 2  # 401s in a row: one for the token, one for a wider scope
 
 
@@ -30,6 +35,7 @@ class Server:
         scopes: Sequence[str],
         *,
         offline: bool = False,
+        notice: Callable[[str], None] | None = None,
     ) -> None:
         self.source = source
         self._transport = transport
@@ -38,6 +44,8 @@ class Server:
         self._find_credential = find_credential
         self._scopes = scopes
         self._offline = offline
+        self._notice = notice or (lambda text: None)
+        self._noticed: set[str] = set()
         self._lock = threading.Lock()
         self._found: tuple[Origin, Authorizer] | None = None
 
@@ -82,6 +90,7 @@ class Server:
         else:
             sent = authorizer.header()
             response = self._transport.request(method, url, own | sent, body=body)
+        self._tell_warnings(response)
         if not response.origin.is_same(origin) and response.status >= 400:
             status = response.status
             response.close()  # an expired address, perhaps: the next try gets a new one
@@ -89,6 +98,27 @@ class Server:
                 Unavailable(f"{response.origin.name} (for {origin.name}): answers {status}")
             )
         return response
+
+    def _tell_warnings(self, response: Response) -> None:
+        """What the registry wants a person to know, once: `Warning: 299`, and a limit that is near
+        (docs.docker.com/docker-hub/usage/pulls).
+
+        https://github.com/opencontainers/distribution-spec/blob/main/spec.md#warnings
+        """
+        texts = []
+        for value in response.headers.get_all("Warning") or []:
+            if match := _WARNING.fullmatch(value.strip()):
+                texts.append(quote_foreign(re.sub(r"\\(.)", r"\1", match[1])))
+        limit = _RATE.match(response.headers.get("RateLimit-Limit", ""))
+        left = _RATE.match(response.headers.get("RateLimit-Remaining", ""))
+        if limit and left and int(left[1]) * 10 <= int(limit[1]):
+            texts.append(f"few pulls are left of {limit[1]}: pydock login {self._called} has more")
+        for text in texts:
+            with self._lock:
+                is_new = text not in self._noticed and len(self._noticed) < _MAX_NOTICES
+                self._noticed.add(text)
+            if is_new:
+                self._notice(f"warning: {self._called}: {text}")
 
     def _find(self) -> tuple[Origin, Authorizer]:
         """https, but for loopback and what the settings call insecure, when nothing there speaks

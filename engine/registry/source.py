@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from engine.errors import InvalidInput
+from engine.registry.origin import split_url
+
+
+class Trust(NamedTuple):
+    """Whom to believe beside the system's authorities, and who we are: paths of PEM files."""
+
+    authorities: tuple[str, ...] = ()
+    clients: tuple[tuple[str, str], ...] = ()  # certificate and key
+    unchecked: bool = False  # certificates prove nothing
+
 
 class Source(NamedTuple):
     """One place that answers for a repository."""
@@ -17,7 +28,20 @@ class Source(NamedTuple):
     pulls: bool = True  # it may give what a digest names
     namespace: str = ""  # whose mirror it is: told to it as `?ns=`
     headers: tuple[tuple[str, str], ...] = ()  # sent to it alone; may hold secrets
-    named_by: str = ""  # the file that says so
+    trust: Trust = Trust()
 
     def __repr__(self) -> str:
         return f"Source({self.name}{self.base}/{self.path})"
+
+
+def split_location(text: str, where: str) -> tuple[str, str, str]:
+    """Scheme ("" when it has none), host[:port] and path without slashes at its ends of
+    `[http[s]://]host[:port][/path]`. Raises InvalidInput."""
+    scheme, mark, rest = text.partition("://")
+    try:
+        origin, target = split_url(text if mark else f"https://{text}")
+    except InvalidInput as error:
+        raise InvalidInput(f"{where}: {error.message}") from error
+    if "?" in target or not (rest if mark else text):
+        raise InvalidInput(f"{where}: {text!r}: expected host[:port][/path]")
+    return scheme if mark else "", origin.name, target.strip("/")

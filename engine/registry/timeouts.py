@@ -7,6 +7,7 @@ class Timeouts(NamedTuple):
     """There is no total limit on purpose: a slow link may take a day, but never stand still."""
 
     connect_seconds: float = 10
+    mirror_connect_seconds: float = 3  # a mirror that is down must not cost much
     headers_seconds: float = 30  # from the request to the first line of the answer
     put_seconds: float = 300  # the same for a PUT: a registry may copy the whole blob first
     stall_seconds: float = 30  # without a byte
