@@ -23,8 +23,8 @@ from engine.kernel.process import pidfd_open
 from engine.monitor.client import MonitorSession
 from engine.monitor.protocol import FAILED
 from engine.monitor.standby import Standby
-from engine.runtime.create import create_cgroup
 from engine.runtime.failure import StepError, explain
+from engine.runtime.limits import create_cgroup
 
 _LOCK_TRIES, _LOCK_SECONDS = 20, 0.01
 _ANSWER_BYTES = 1 << 16

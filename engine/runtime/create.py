@@ -21,7 +21,7 @@ from _socket import (
     socketpair,
 )
 
-from engine.kernel.cgroup import Cgroup, Limits
+from engine.kernel.cgroup import Cgroup
 from engine.kernel.files import write_file
 from engine.kernel.mount import mount_setattr, open_tree
 from engine.kernel.namespaces import CLONE_NEWPID, open_namespace, setns
@@ -102,20 +102,6 @@ def create(
                 os.close(each)
     await_ready(created, cgroup, plan["oom_score_adj"])
     return created
-
-
-def create_cgroup(plan: Plan) -> Cgroup | None:
-    """The container's cgroup, made with the plan's limits; None without one. Raises StepError."""
-    if plan["cgroup"] is None:
-        return None
-    cgroup = Cgroup(*plan["cgroup"])
-    where = Where()
-    where.at("cgroup", cgroup.path)
-    try:
-        cgroup.create(Limits(*plan["limits"]), plan["device_rules"])
-    except OSError as error:
-        raise StepError(*where.describe(error)) from error
-    return cgroup
 
 
 def _open_source(entry: dict[str, Any]) -> int:

@@ -14,8 +14,9 @@ from engine.errors import Conflict, EngineError, InvalidInput, NotFound, Unavail
 from engine.kernel.mount import readonly_clone
 from engine.kernel.process import is_alive, pidfd_open, pidfd_send_signal, start_time
 from engine.runtime import state as states
-from engine.runtime.create import Created, create, create_cgroup, destroy, start_by_fifo
+from engine.runtime.create import Created, create, destroy, start_by_fifo
 from engine.runtime.failure import StepError, explain
+from engine.runtime.limits import create_cgroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable

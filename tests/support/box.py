@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.runtime.bundle import make_config
-from engine.runtime.create import Created, create, create_cgroup, start
+from engine.runtime.create import Created, create, start
+from engine.runtime.limits import create_cgroup
 from engine.runtime.plan import make_plan
 from tests.support.host import CGROUP_PARENT
 

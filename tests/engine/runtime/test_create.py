@@ -10,8 +10,9 @@ import pytest
 
 from engine.kernel.process import pidfd_send_signal
 from engine.runtime import create as creating
-from engine.runtime.create import create, create_cgroup, destroy, start, start_by_fifo
+from engine.runtime.create import create, destroy, start, start_by_fifo
 from engine.runtime.failure import StepError, explain
+from engine.runtime.limits import create_cgroup
 from tests.support import box
 
 pytestmark = pytest.mark.root
@@ -142,13 +143,3 @@ def test_host_with_the_v2_tree_alone(root: Path) -> None:
     assert "1" in lines
     assert "Read-only file system" in result.errors
     assert "can't open '/tmp/mem': Operation not permitted" in result.errors
-
-
-def test_refused_limit_names_the_cgroup_file(root: Path) -> None:
-    plan = box.plan_of(root, "true")
-    plan["limits"] = (0, 1, 0)
-    with pytest.raises(StepError) as caught:
-        create_cgroup(plan)
-    error = explain(*caught.value.fields)
-    assert error.kind == "InvalidInput"
-    assert "cpu" in error.message

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from engine.kernel.cgroup import Cgroup
-from engine.runtime.create import Created, create, create_cgroup, destroy, start
+from engine.runtime.create import Created, create, destroy, start
 from engine.runtime.exec import enter, make_process
 from engine.runtime.failure import StepError, explain
+from engine.runtime.limits import create_cgroup
 from tests.support import box
 
 pytestmark = pytest.mark.root

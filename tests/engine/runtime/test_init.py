@@ -9,8 +9,9 @@ import pytest
 
 from engine.kernel import process
 from engine.kernel.namespaces import inside, netns_create, netns_remove
-from engine.runtime.create import create, create_cgroup, start
+from engine.runtime.create import create, start
 from engine.runtime.failure import StepError, explain
+from engine.runtime.limits import create_cgroup
 from tests.support import box
 from tests.support.child import in_child
 
