@@ -7,11 +7,6 @@ from engine.runtime.limits import create_cgroup
 from tests.support import box
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return box.make_root(tmp_path / "rootfs")
-
-
 def test_refused_limit_names_the_cgroup_file(root: Path) -> None:
     plan = box.plan_of(root, "true")
     plan["limits"] = (0, 1, 0)
