@@ -240,6 +240,35 @@ class Images(Protocol):
         zstd, none) and its level are for layers that are here raw."""
         ...
 
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        platform: str | None = None,
+        every: bool = False,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Pushed:
+        """What `target` is now. Both are places in skopeo's words: docker://REF, oci:DIR[:TAG],
+        oci-archive:FILE[:TAG], docker-archive:FILE[:REF], dir:DIR, or a name in this store. With
+        `every` all platforms go."""
+        ...
+
+    def import_(
+        self,
+        archive: IO[bytes],
+        target: str | None = None,
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> str:
+        """The id of a new image whose one layer is the tar in `archive`, plain or compressed."""
+        ...
+
     def tag(self, ref: str, target: str) -> None: ...
     def remove(self, ref: str, *, force: bool = False) -> Removed: ...
 

@@ -34,6 +34,8 @@ COMMON = {
 }
 OTHERS = {
     "attach": "attached:ATTACH",
+    "copy": "copy:COPY",
+    "commit": "changes:COMMIT",
     "create": "run:CREATE",
     "events": "events:EVENTS",
     "fsck": "system:FSCK",

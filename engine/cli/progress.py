@@ -42,6 +42,7 @@ PUSH_WORDS = _WORDS | {
     "uploading": "Pushing",
     "done": "Pushed",
 }
+COPY_WORDS = PUSH_WORDS | {"uploading": "Copying", "done": "Copied"}
 _MOVING = ("downloading", "extracting", "compressing", "uploading")
 _BAR_WIDTH = 50
 _BAR_COLUMNS = 110  # below that docker shows figures only

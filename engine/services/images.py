@@ -212,6 +212,63 @@ class ImageService:
         self._tell("push", row.id if row else pushed.digest, reference.familiar)
         return pushed
 
+    def import_(
+        self,
+        archive: IO[bytes],
+        target: str | None = None,
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> str:
+        """The id of a new image of one layer: see services.transfers.import_."""
+        from engine.services import transfers
+
+        identity = transfers.import_(
+            self._home,
+            self._database,
+            self._content,
+            archive,
+            target,
+            changes,
+            message,
+            platform,
+            progress,
+            cancel,
+        )
+        self._measure_waste(identity)
+        self._tell("import", identity, parse_reference(target).familiar if target else identity)
+        return identity
+
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        platform: str | None = None,
+        every: bool = False,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Pushed:
+        """What `target` is now. See services.copying."""
+        from engine.oci.platform import parse_platform
+        from engine.services.copying import Copying
+        from engine.services.places import parse_place
+
+        wanted = parse_platform(platform) if platform else None
+        to = parse_place(target)
+        with Copying(
+            self._home, self._database, self._content, self._store, progress, cancel
+        ) as copying:
+            copied = copying.run(parse_place(source), to, wanted, every=every)
+        if to.transport == "store":
+            row = self._store.get(to.name)
+            self._measure_waste(row.id)
+            self._tell("load", row.id, to.reference.familiar)
+        return copied
+
     def tag(self, ref: str, target: str) -> None:
         row = self._store.get(ref)
         reference = parse_reference(target)

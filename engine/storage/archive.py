@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from engine.storage.metadata import Database
 
 
-class _Root(NamedTuple):
+class ArchiveRoot(NamedTuple):
     """Where an image begins, and what it is called."""
 
     descriptor: Descriptor
@@ -76,7 +76,7 @@ def load(
         try:
             spool = Spool(directory)
             spool.fill(archive, cancel, on_bytes)
-            documents = _Documents(spool, content, wanted)
+            documents = ArchiveDocuments(spool, content, wanted)
             chosen = [
                 (select(root.descriptor, documents.read, wanted), root)
                 for root in documents.roots()
@@ -98,7 +98,7 @@ def load(
                 remove_tree(place)
 
 
-class _Documents:
+class ArchiveDocuments:
     """What the archive's JSON says."""
 
     def __init__(self, spool: Spool, content: Content, wanted: Platform | None) -> None:
@@ -126,7 +126,7 @@ class _Documents:
             )
         return _read(member, str(digest))
 
-    def roots(self) -> list[_Root]:
+    def roots(self) -> list[ArchiveRoot]:
         """Every image of the archive once. Newer docker writes both formats into one archive; the
         layout is the better one, and the other may know more names."""
         index = self.spool.find("index.json")
@@ -146,7 +146,7 @@ class _Documents:
 
     # OCI layout
 
-    def _layout_roots(self, index: Member, listing: Member | None) -> list[_Root]:
+    def _layout_roots(self, index: Member, listing: Member | None) -> list[ArchiveRoot]:
         self._check_layout_version()
         document = manifest.parse_manifest(_read(index, "index.json"))
         if not isinstance(document, Index):
@@ -165,7 +165,7 @@ class _Documents:
                 for each in ([parse_reference(name)] if name else []) + more.get(entry.digest, []):
                     if each not in known:
                         known.append(each)
-        return [_Root(entry, tuple(names[digest])) for digest, entry in entries.items()]
+        return [ArchiveRoot(entry, tuple(names[digest])) for digest, entry in entries.items()]
 
     def _for_one_platform(self, group: list[Descriptor], name: str) -> Sequence[Descriptor]:
         """Several entries of one name, or of none, are one image for several platforms, if each
@@ -222,12 +222,12 @@ class _Documents:
 
     # docker-archive
 
-    def _docker_roots(self, listing: Member) -> list[_Root]:
-        roots: dict[Digest, _Root] = {}
+    def _docker_roots(self, listing: Member) -> list[ArchiveRoot]:
+        roots: dict[Digest, ArchiveRoot] = {}
         for entry in _listed(listing):
             root = self._made_manifest(entry)
             names = (*roots[root.digest].names, *_tags(entry)) if root.digest in roots else None
-            roots[root.digest] = _Root(root, names or tuple(_tags(entry)))
+            roots[root.digest] = ArchiveRoot(root, names or tuple(_tags(entry)))
         return list(roots.values())
 
     def _made_manifest(self, entry: dict[str, Any]) -> Descriptor:
@@ -305,7 +305,7 @@ class _Loader:
         home: Home,
         database: Database,
         content: Content,
-        documents: _Documents,
+        documents: ArchiveDocuments,
         progress: OnProgress | None,
         cancel: Cancel,
     ) -> None:

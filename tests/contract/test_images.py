@@ -213,6 +213,29 @@ def test_a_cancelled_push_changes_no_tag(engine: Engine, image: str, remote: Rem
         engine.images.pull(f"{host}/stopped:1")
 
 
+def test_an_image_is_copied_between_registry_and_store(engine: Engine, remote: Remote) -> None:
+    reference = remote("copied:1")
+    host = reference.partition("/")[0]
+    steps: list[Progress] = []
+    copied = engine.images.copy(f"docker://{reference}", "mine:1", progress=steps.append)
+    assert {step.phase for step in steps if step.id} >= {"queued", "uploading", "done"}
+    assert names(engine) == ["mine:1"]
+    assert engine.images.inspect("mine:1").summary.digest == copied.digest
+    again = engine.images.copy("mine:1", f"docker://{host}/copied/again:1")
+    assert again.digest == copied.digest
+    there = f"docker://{host}/copied/there:1"
+    assert engine.images.copy(f"docker://{reference}", there).digest == copied.digest
+    identity = engine.images.inspect("mine:1").summary.id
+    engine.images.remove("mine:1")
+    assert engine.images.pull(there.removeprefix("docker://")).id == identity
+    with pytest.raises(NotFound):
+        engine.images.copy(f"docker://{host}/copied/none:1", "mine:1")
+    with pytest.raises(NotFound, match="no such image: nothing"):
+        engine.images.copy("nothing", f"docker://{host}/copied/none:1")
+    with pytest.raises(InvalidInput):
+        engine.images.copy("docker:debian", "mine:1")
+
+
 def test_images_are_told(engine: Engine, image: str) -> None:
     events = engine.system.events(since_ns=1, until_ns=time.time_ns())
     assert [(e.action, e.name) for e in events if e.kind == "image"] == [("load", image)]

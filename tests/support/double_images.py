@@ -4,7 +4,7 @@ import builtins
 from collections.abc import Mapping, Sequence
 
 from engine.engine import Cancel, OnProgress
-from engine.errors import Cancelled, Conflict, InvalidInput, NotFound
+from engine.errors import Cancelled, Conflict, InvalidInput, NotFound, Unsupported
 from engine.model.image import (
     HistoryEntry,
     HistoryStep,
@@ -23,6 +23,7 @@ from tests.support.double_layers import DoubleLayerView
 from tests.support.double_world import Entry, Layer, Record, StoredImage, World
 
 EMPTY_CONFIG = ImageConfig((), (), ("sh",), "", "", (), (), (), "")
+_COPY_PHASES: tuple[Phase, ...] = ("queued", "uploading", "done")
 _LIVE = ("running", "paused")
 
 Files = Mapping[str, "int | Entry | None"]
@@ -274,6 +275,44 @@ class DoubleImages(DoubleArchives):
             self._world.remote[reference.full] = image
             self._world.tell("image", "push", image.id, reference.familiar, name=reference.familiar)
         return Pushed(reference.familiar, image.manifest, 500 + 100 * len(image.layers))
+
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        platform: str | None = None,
+        every: bool = False,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Pushed:
+        """Between the registry and the store; there are no files here."""
+        from engine.services.places import parse_place
+
+        start, end = parse_place(source), parse_place(target)
+        if {start.transport, end.transport} - {"docker", "store"}:
+            raise Unsupported(f"{source} to {target}: the double has no files", "use names")
+        if cancel is not None and cancel.cancelled:
+            raise Cancelled("copy: cancelled")
+        with self._world.lock:
+            if start.transport == "store":
+                image = self.get(start.name)
+            elif start.reference.full in self._world.remote:
+                image = self._world.remote[start.reference.full]
+            else:
+                raise NotFound(f"manifest for {start.name} not found", "check the name")
+            if end.transport == "docker":
+                self._world.remote[end.reference.full] = image
+            else:
+                self.put(image, end.reference.full)
+                name = end.reference.familiar
+                self._world.tell("image", "load", image.id, name, name=name)
+        tell = progress or (lambda step: None)
+        for layer in image.layers:
+            for phase in _COPY_PHASES:
+                done = 0 if phase == "queued" else layer.blob_bytes
+                tell(Progress(layer.digest[7:19], phase, done, layer.blob_bytes))
+        return Pushed(target, image.manifest, 500 + 100 * len(image.layers))
 
     def _to_push(self, reference: Reference, platform: str | None) -> StoredImage:
         if reference.digest:
