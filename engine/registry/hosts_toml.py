@@ -81,8 +81,9 @@ def _pairs(fields: Fields, directory: str) -> list[tuple[str, str]]:
             raise InvalidInput(f"{fields.where}: client: expected files, or pairs of them")
         if len(files) != 2:
             raise InvalidInput(f"{fields.where}: client: expected a certificate and its key")
-        certificate, key = (os.path.join(directory, file) for file in files)
-        pairs.append((certificate, key or certificate))
+        certificate, key = files
+        files = [certificate, key or certificate]
+        pairs.append((os.path.join(directory, files[0]), os.path.join(directory, files[1])))
     return pairs
 
 
