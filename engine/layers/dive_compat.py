@@ -3,7 +3,7 @@
 Only leaves of a layer's tree count: files, links, whiteouts, directories without children. For each
 path dive adds up the sizes that it had in all layers, and keeps the smallest:
 
-    efficiency = sum of the smallest / sum of all; wasted = sums of the paths that came twice or more
+    efficiency = sum of the smallest / sum of all; wasted = sums of paths that came more than once
 
 Known faults, kept: the copy that stays is counted as waste; a whiteout of nothing ends the layer;
 a removed directory is not waste, but raises the efficiency; opaque directories hide nothing; the
