@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from engine.model.container import (
+        Change,
         Container,
         ContainerSummary,
         CreateOptions,
@@ -177,6 +178,37 @@ class Containers(Protocol):
         size: tuple[int, int] | None = None,
     ) -> Session: ...
     def top(self, ref: str) -> Sequence[Process]: ...
+    def changes(self, ref: str) -> Sequence[Change]:
+        """What it added, changed and removed in its file system, sorted by path."""
+        ...
+
+    def export(
+        self,
+        ref: str,
+        output: IO[bytes],
+        *,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
+        """Its whole root file system is in `output`, as a tar; without what is mounted in it."""
+        ...
+
+    def commit(
+        self,
+        ref: str,
+        target: str | None = None,
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> str:
+        """The id of a new image of it, under the name `target`; `changes` are instructions of a
+        Dockerfile. With `pause` its processes stand still meanwhile."""
+        ...
+
     def ports(self, ref: str) -> Sequence[PortMapping]: ...
     def stats(
         self, refs: Sequence[str] | None = None, *, interval_seconds: float = 1.0

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from engine.model.system import EngineInfo
     from engine.monitor.standby import Standby
     from engine.network.networking import Networking
+    from engine.services.container_files import ContainerFiles
     from engine.services.prune import Pruning
 
 
@@ -77,6 +78,14 @@ class LocalEngine:
             self._open_networking,
             standby,
         )
+
+        def files() -> ContainerFiles:
+            from engine.services.container_files import ContainerFiles
+
+            return ContainerFiles(
+                home, database, content, image_store, container_store, snapshots, lifecycle
+            )
+
         self.networks = NetworkService(home, network_store, container_store, self._open_networking)
         self.containers = ContainerService(
             home,
@@ -87,6 +96,7 @@ class LocalEngine:
             self.images.get,
             lambda: self.system.events(),
             self._streams,
+            files,
         )
         self.system = SystemService(
             home, database, content, self.containers, image_store.count, self._streams,

@@ -1,10 +1,11 @@
-"""`save` and `load`: images as archives."""
+"""`save`, `load` and `import`: images as archives, and an image of a tar."""
 
 from __future__ import annotations
 
+import os
 from typing import IO, TYPE_CHECKING
 
-from engine.cli.files import write_to
+from engine.cli.files import read_from, write_to
 from engine.cli.parser import Command, Flag
 from engine.errors import InvalidInput
 
@@ -37,19 +38,10 @@ SAVE = Command(
 
 
 def _load(call: Call) -> int:
-    import sys
-
-    path = call.one("input")
-    if path:
-        try:
-            with open(path, "rb") as file:
-                return _load_from(call, file)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise InvalidInput(f"open {path}: {reason}", "name a tar archive") from error
-    if sys.stdin.isatty():
+    if not call.one("input") and os.isatty(0):
         raise InvalidInput("requested load from stdin, but stdin is empty", "pydock load -i FILE")
-    return _load_from(call, sys.stdin.buffer)
+    with read_from(call.one("input") or "-") as archive:
+        return _load_from(call, archive)
 
 
 def _load_from(call: Call, archive: IO[bytes]) -> int:
@@ -83,4 +75,37 @@ LOAD = Command(
     ),
     most=0,
     aliases="pydock image load, pydock load",
+)
+
+
+def _import(call: Call) -> int:
+    from engine.cli.progress import cancelled_by_signals
+
+    source = call.words[0]
+    with cancelled_by_signals() as cancel, read_from(source) as archive:
+        identity = call.engine.images.import_(
+            archive,
+            call.words[1] if len(call.words) > 1 else None,
+            changes=call.many("change"),
+            message=call.one("message") or f"Imported from {source}",
+            platform=call.one("platform") or None,
+            cancel=cancel,
+        )
+    call.output.line(identity)
+    return 0
+
+
+IMPORT = Command(
+    "import",
+    "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
+    "Import the contents from a tarball to create a filesystem image",
+    _import,
+    (
+        Flag("change", "Apply Dockerfile instruction to the created image", short="c", kind="list"),
+        Flag("message", "Set commit message for imported image", short="m", kind="string"),
+        Flag("platform", "Set platform if server is multi-platform capable", kind="string"),
+    ),
+    least=1,
+    most=2,
+    aliases="pydock image import, pydock import",
 )

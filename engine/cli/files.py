@@ -1,4 +1,4 @@
-"""Where `-o FILE` leads: to a file that is there whole, or not at all."""
+"""What comes from `-`, a path or a URL, and what goes to `-o FILE`: a whole file or none."""
 
 from __future__ import annotations
 
@@ -29,6 +29,28 @@ def write_to(call: Call, verb: str) -> Iterator[IO[bytes]]:
             f"pydock {verb} -o FILE …",
         )
     yield call.output.stream()
+
+
+@contextlib.contextmanager
+def read_from(source: str) -> Iterator[IO[bytes]]:
+    """What is at `source`: standard input for `-`, a URL, a file. Raises InvalidInput, Unavailable
+    (the server, or what is between)."""
+    if source == "-":
+        with open(0, "rb", closefd=False) as file:
+            yield file
+    elif source.startswith(("http://", "https://")):
+        from engine.cli.download import fetch
+
+        with fetch(source) as body:
+            yield body
+    else:
+        try:
+            descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise InvalidInput(f"open {source}: {reason}", "name a tar archive") from error
+        with open(descriptor, "rb") as file:
+            yield file
 
 
 @contextlib.contextmanager

@@ -36,10 +36,14 @@ OTHERS = {
     "attach": "attached:ATTACH",
     "copy": "copy:COPY",
     "commit": "changes:COMMIT",
+    "commit": "changes:COMMIT",
     "create": "run:CREATE",
+    "diff": "changes:DIFF",
     "events": "events:EVENTS",
     "fsck": "system:FSCK",
+    "export": "changes:EXPORT",
     "history": "images:HISTORY",
+    "import": "archives:IMPORT",
     "inspect": "inspect:INSPECT",
     "kill": "lifecycle:KILL",
     "load": "archives:LOAD",
@@ -68,8 +72,11 @@ GROUPS = {
         "Manage containers",
         {
             "attach": "attached:ATTACH",
+            "commit": "changes:COMMIT",
             "create": "run:CREATE",
+            "diff": "changes:DIFF",
             "exec": "attached:EXEC",
+            "export": "changes:EXPORT",
             "inspect": "inspect:CONTAINER_INSPECT",
             "kill": "lifecycle:KILL",
             "logs": "logs:LOGS",
@@ -93,6 +100,7 @@ GROUPS = {
         "Manage images",
         {
             "history": "images:HISTORY",
+            "import": "archives:IMPORT",
             "inspect": "inspect:IMAGE_INSPECT",
             "load": "archives:LOAD",
             "ls": "images:IMAGES",
@@ -145,7 +153,7 @@ _ALIASES = {
 # The exit command's way in: not for people.
 _HIDDEN = {"container": {"cleanup": "lifecycle:CLEANUP"}}
 _NOT_YET = (
-    "build builder buildx checkpoint commit compose config context cp diff export import "
+    "build builder buildx checkpoint compose config context cp "
     "manifest node plugin search secret service stack swarm trust update "
     "connect disconnect prune"
 )  # fmt: skip

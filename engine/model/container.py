@@ -134,6 +134,13 @@ class Process(NamedTuple):
     command: str
 
 
+class Change(NamedTuple):
+    """A path that a container added ("A"), changed ("C") or removed ("D")."""
+
+    kind: Literal["A", "C", "D"]
+    path: str  # absolute; bytes that are not UTF-8 as surrogates
+
+
 class LogLine(NamedTuple):
     """One line as the container wrote it; `partial` when its newline has not come yet."""
 

@@ -8,7 +8,7 @@ import os
 import signal as signals
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from engine.errors import Conflict, InvalidInput, NotFound
 from engine.model.container import (
@@ -25,13 +25,14 @@ from engine.storage.container_store import ContainerRow, ContainerStore
 from engine.storage.trash import remove_tree
 
 if TYPE_CHECKING:
-    from engine.engine import Cancel, Session, Stream
+    from engine.engine import Cancel, OnProgress, Session, Stream
     from engine.home import Home
-    from engine.model.container import CreateOptions, LogLine, State
+    from engine.model.container import Change, CreateOptions, LogLine, State
     from engine.model.event import Event
     from engine.model.image import ImageConfig
     from engine.model.stats import StatsSample
     from engine.oci.digest import ChainID
+    from engine.services.container_files import ContainerFiles
     from engine.services.lifecycle import Lifecycle
     from engine.services.networks import Attached, NetworkService
     from engine.services.streams import Streams
@@ -55,6 +56,7 @@ class ContainerService:
         image: Callable[[str], tuple[ImageRow, ImageConfig]],
         subscribe: Callable[[], Stream[Event]],
         streams: Streams,
+        files: Callable[[], ContainerFiles],
     ) -> None:
         self._home = home
         self._store = store
@@ -64,6 +66,7 @@ class ContainerService:
         self._image = image
         self._subscribe = subscribe
         self._streams = streams
+        self._files = files
 
     # -- questions
 
@@ -167,6 +170,43 @@ class ContainerService:
             for endpoint in self._networks.by_container().get(row.id, ())
             for port in endpoint.ports
         ]
+
+    def changes(self, ref: str) -> builtins.list[Change]:
+        """See services.container_files, as for `export` and `commit`."""
+        return self._files().changes(ref)
+
+    def export(
+        self,
+        ref: str,
+        output: IO[bytes],
+        *,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
+        self._files().export(ref, output, progress=progress, cancel=cancel)
+
+    def commit(
+        self,
+        ref: str,
+        target: str | None = None,
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> str:
+        return self._files().commit(
+            ref,
+            target,
+            author=author,
+            message=message,
+            changes=changes,
+            pause=pause,
+            progress=progress,
+            cancel=cancel,
+        )
 
     # -- from nothing to running
 

@@ -129,6 +129,11 @@ def _check_size(raw: int, compressed: int) -> None:
         raise InvalidInput(f"more than {MAX_BYTES >> 30} GiB")
 
 
+def plain_chunks(archive: IO[bytes], cancel: Cancel, on_bytes: OnBytes) -> Iterator[bytes]:
+    """What is in `archive`, a file or a pipe, decompressed. Raises as `Spool.fill`."""
+    return _chunks_of(_Input(archive, cancel, on_bytes))
+
+
 def _chunks_of(source: _Input) -> Iterator[bytes]:
     """The plain tar: archives come in more codecs than layers do."""
     head = source.peek(6)
@@ -214,7 +219,7 @@ class _Input:
         """The next bytes of the archive; a pipe is waited for in short steps, to hear `cancel`."""
         while True:
             if self._cancel.cancelled:
-                raise Cancelled("load: cancelled")
+                raise Cancelled("cancelled")
             if self._ready is None or self._ready.poll(_POLL_MS):
                 data: Any = self._read(_CHUNK_BYTES)
                 return bytes(data or b"")

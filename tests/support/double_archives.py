@@ -1,19 +1,21 @@
 """The double's archives: what `save` writes and `load` reads."""
 
 import builtins
+import gzip
 import hashlib
 import io
 import json
 import os
 import tarfile
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, Any
 
 from engine.engine import Cancel, OnProgress
 from engine.errors import Cancelled, Corrupt, NotFound
 from engine.model.image import HistoryEntry, ImageConfig
 from engine.model.layer import DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK
 from engine.model.progress import Progress
+from engine.oci.instructions import apply_change
 from engine.oci.reference import parse_reference
 from tests.support.double_world import Entry, Layer, StoredImage, World
 
@@ -109,7 +111,7 @@ class DoubleArchives:
     ) -> builtins.list[str]:
         names = []
         try:
-            with tarfile.open(fileobj=archive) as tar:
+            with tarfile.open(fileobj=io.BytesIO(archive.read())) as tar:
                 for image, name in self._read_archive(tar):
                     if cancel is not None and cancel.cancelled:
                         raise Cancelled("load: cancelled")
@@ -123,6 +125,45 @@ class DoubleArchives:
         if progress is not None:
             progress(Progress("", "done", text=f"loaded {', '.join(names)}"))
         return names
+
+    def import_(
+        self,
+        archive: IO[bytes],
+        target: str | None = None,
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> str:
+        if cancel is not None and cancel.cancelled:
+            raise Cancelled("cancelled")
+        reference = parse_reference(target) if target else None
+        config: dict[str, Any] = {}
+        for line in changes:
+            apply_change(config, line)
+        raw = archive.read()
+        if raw[:2] == b"\x1f\x8b":
+            raw = gzip.decompress(raw)
+        system, _, architecture = (platform or "linux/amd64").partition("/")
+        document = {
+            "os": system, "architecture": architecture, "config": config,
+            "history": [{"comment": message}],
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{_hex(raw)}"]},
+        }  # fmt: skip
+        data = json.dumps(document).encode()
+        identity = f"sha256:{_hex(data)}"
+        diff_id = f"sha256:{_hex(raw)}"
+        try:
+            image = self._stored(sha256(identity), identity, data, [(diff_id, raw)])
+        except tarfile.TarError as error:
+            raise Corrupt(f"layer: {error}", "give a tar archive") from error
+        with self._world.lock:
+            self.put(image, reference.full if reference else None)
+            name = reference.familiar if reference else identity
+            self._world.tell("image", "import", identity, name, name=name)
+        return identity
 
     def _read_archive(self, tar: tarfile.TarFile) -> builtins.list[tuple[StoredImage, str | None]]:
         """Images and names in an OCI layout or a docker archive."""

@@ -21,6 +21,7 @@ from engine.model.container import (
 )
 from engine.model.container import Process as ProcessRow
 from engine.model.stats import StatsSample
+from tests.support.double_files import DoubleFiles
 from tests.support.double_process import SIGKILL, DoubleSession, Process
 from tests.support.double_streams import Channel
 from tests.support.double_world import GIB, Record, World
@@ -35,10 +36,9 @@ _FIRST_FREE_PORT = 32768
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class DoubleContainers:
+class DoubleContainers(DoubleFiles):
     def __init__(self, world: World, images: "DoubleImages", volumes: "DoubleVolumes") -> None:
-        self._world = world
-        self._images = images
+        super().__init__(world, images)
         self._volumes = volumes
 
     # -- questions

@@ -68,6 +68,7 @@ class Record:
         self.process: Process | None = None
         self.execs: list[Process] = []
         self.log: list[LogLine] = []
+        self.written: dict[str, Entry | None] = {}  # over the image's layers; None: removed
         self.partial = {"stdout": b"", "stderr": b""}
         self.followers: list[Channel[LogLine]] = []
         self.sample = StatsSample("", 0, 0.5, 0, 0, 12 << 20, 16 * GIB, 0, 0, 0, 0, 1)

@@ -1,8 +1,11 @@
 """`save` and `load`."""
 
+import http.server
 import io
 import os
 import tarfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ def test_load_says_what_was_in_it(pydock: Pydock, double: Double, tmp_path: Path
     file.write_bytes(archive)
     assert pydock("load", "-i", str(file)).out == "Loaded image: localhost/a:1\n"
     assert pydock("load", "-i", "/nonexistent").err.startswith("pydock: open /nonexistent: no such")
+    assert pydock("load", stdin=archive).out == "Loaded image: localhost/a:1\n"
     file.write_bytes(b"x" * 2000)
     assert pydock("load", "-qi", str(file)).code == 1
 
@@ -73,3 +77,71 @@ def test_a_failed_save_leaves_what_was_there(
     assert pydock("save", "-o", str(file), "nothing:1").code == 1
     assert file.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["image.tar"]
+
+
+def tarball(name: str = "etc/os") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        info = tarfile.TarInfo(name)
+        info.size = 5
+        tar.addfile(info, io.BytesIO(b"first"))
+    return buffer.getvalue()
+
+
+def test_import_takes_a_file_or_standard_input(
+    pydock: Pydock, double: Double, tmp_path: Path
+) -> None:
+    file = tmp_path / "root.tar"
+    file.write_bytes(tarball())
+    said = pydock("import", "-c", 'CMD ["sh"]', "-m", "by hand", str(file), "flat:1")
+    image = double.images.inspect("flat:1")
+    assert said.lines == [image.summary.id]
+    assert image.config.command == ("sh",)
+    assert image.history[0].comment == "by hand"
+    piped = pydock("import", "-", stdin=tarball("etc/other"))
+    assert double.images.inspect(piped.lines[0]).history[0].comment == "Imported from -"
+    said = pydock("import", "/nonexistent", "flat:2")
+    assert said.code == 1
+    assert said.err.startswith("pydock: open /nonexistent: no such file")
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    """A server of one file, that also breaks off in the middle of another."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path not in ("/root.tar", "/cut.tar"):
+                self.send_error(404)
+                return
+            data = tarball()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data if self.path == "/root.tar" else data[:700])
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_import_takes_a_url(pydock: Pydock, double: Double, web: str) -> None:
+    assert pydock("import", f"{web}/root.tar", "flat:1").code == 0
+    (step,) = double.images.inspect("flat:1").history
+    assert step.comment == f"Imported from {web}/root.tar"
+    said = pydock("import", f"{web}/none.tar", "flat:2")
+    assert (said.code, said.err.splitlines()[0]) == (1, f"pydock: {web}/none.tar: 404 Not Found")
+    said = pydock("import", f"{web}/cut.tar", "flat:2")
+    assert said.code == 1
+    assert "bytes too early" in said.err
+    said = pydock("import", "http://127.0.0.1:1/x", "flat:2")
+    assert (said.code, said.err.splitlines()[0]) == (
+        1, "pydock: http://127.0.0.1:1/x: connection refused"
+    )  # fmt: skip
+    assert [row.references for row in double.images.list()] == [("flat:1",)]
