@@ -269,36 +269,6 @@ class ImageService:
             self._tell("load", row.id, to.reference.familiar)
         return copied
 
-    def import_(
-        self,
-        archive: IO[bytes],
-        target: str | None = None,
-        *,
-        changes: Sequence[str] = (),
-        message: str = "",
-        platform: str | None = None,
-        progress: OnProgress | None = None,
-        cancel: Cancel | None = None,
-    ) -> str:
-        """The id of a new image of one layer: see services.transfers.import_."""
-        from engine.services import transfers
-
-        identity = transfers.import_(
-            self._home,
-            self._database,
-            self._content,
-            archive,
-            target,
-            changes,
-            message,
-            platform,
-            progress,
-            cancel,
-        )
-        self._measure_waste(identity)
-        self._tell("import", identity, parse_reference(target).familiar if target else identity)
-        return identity
-
     def tag(self, ref: str, target: str) -> None:
         row = self._store.get(ref)
         reference = parse_reference(target)
