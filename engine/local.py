@@ -102,6 +102,8 @@ class LocalEngine:
             home, database, content, self.containers, image_store.count, self._streams,
             self._open_pruning,
         )  # fmt: skip
+        if database.rebuilt is not None:
+            self.system.tell_rebuilt(database.rebuilt)
         gc.start(home, database)
         lifecycle.reconcile()
         self._reconcile_networks()

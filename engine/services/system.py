@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from engine import home as homes
+from engine import journal
 from engine.model.system import Counts, Damage, EngineInfo
 
 if TYPE_CHECKING:
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
     from engine.model.event import Event
     from engine.model.prune import Preview, Pruned
     from engine.model.stats import HostSample
+    from engine.oci.descriptor import Descriptor
     from engine.services.containers import ContainerService
     from engine.services.prune import Pruning
     from engine.services.streams import Streams
     from engine.storage.content import Content
     from engine.storage.metadata import Database
+    from engine.storage.rebuild import Rebuilt
 
 VERSION = "0.1.0"
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
@@ -30,6 +33,11 @@ def engine_info(home: Home, *, demo: bool) -> EngineInfo:
     """Facts about this host that do not change while the engine is open."""
     uname = os.uname()
     warnings = []
+    if os.path.isdir(f"{home.root}/lost"):
+        warnings.append(
+            f"a database was lost: what its containers wrote is in {home.root}/lost, to be removed "
+            "by hand"
+        )
     sync = os.environ.get("PYDOCK_SYNC") != "off"
     if not sync:
         warnings.append("PYDOCK_SYNC=off: a power cut can lose what a pull said was done")
@@ -145,4 +153,27 @@ class SystemService:
     def fsck(self, *, repair: bool = False) -> Iterable[Damage]:
         from engine.storage import repair as repairs
 
-        return repairs.fsck(self._home, self._database, repair=repair)
+        return repairs.fsck(self._home, self._database, repair=repair, refetch=self._refetch)
+
+    def tell_rebuilt(self, rebuilt: Rebuilt) -> None:
+        """A line in the journal: the database was lost, and what of it is there again."""
+        images, layers, volumes, lost = rebuilt
+        journal.append(
+            self._home.events_path,
+            "system",
+            "rebuild",
+            self._home.root_id,
+            self._home.root,
+            {
+                "images": str(images),
+                "layers": str(layers),
+                "volumes": str(volumes),
+                "lost": str(len(lost)),
+            },
+        )
+
+    def _refetch(self, blob: Descriptor) -> None:
+        from engine.registry.refetch import refetch
+        from engine.storage.origin_store import OriginStore
+
+        refetch(self._content, blob, OriginStore(self._database).find(blob.digest))

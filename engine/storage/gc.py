@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from engine.model.image import Removed
 from engine.oci.digest import ChainID
 from engine.oci.reference import parse_reference
-from engine.storage import content, leases
+from engine.storage import content, leases, name_list
 from engine.storage.trash import discard, remove_tree
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def remove_image(
     """
     _write_marker(home)
     unlinked = images.remove(ref, force=force)
+    name_list.save(database)
     untagged = tuple(parse_reference(name).familiar for name in unlinked.names)
     if unlinked.image is None:
         return Removed(untagged, (), 0)
@@ -80,6 +81,7 @@ def remove_images(
     had. One that has another name by now, or a container, stays."""
     _write_marker(home)
     dropped = images.drop(wanted)
+    name_list.save(database)
     return dropped, sweep(home, database, dropped.blobs)
 
 

@@ -14,10 +14,13 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import Conflict, Corrupt, Unavailable
 from engine.home import Home, locked
+
+if TYPE_CHECKING:
+    from engine.storage.rebuild import Rebuilt
 
 BUSY_SECONDS = 10.0
 
@@ -153,6 +156,8 @@ class Database:
         """The schema is the newest when this returns. Raises Conflict when a newer program wrote
         the file, Corrupt when it is not a database, Unavailable when it cannot be opened."""
         self.path = f"{home.root}/db.sqlite"
+        self.rebuilt: Rebuilt | None = None  # what was made again, as the old file was lost
+        self._home = home
         self._lock_path = f"{home.root}/lock/migrate"
         self._local = threading.local()
         self._open: list[tuple[threading.Thread, sqlite3.Connection]] = []
@@ -219,7 +224,10 @@ class Database:
         if isinstance(error, sqlite3.ProgrammingError):
             closed = "closed" in str(error)
             return Unavailable(message, "the engine was closed meanwhile") if closed else error
-        return Corrupt(message, "restore it from a copy, or choose another --root")
+        return Corrupt(
+            message,
+            f"move {self.path} and what begins like it away: images and volumes are found again",
+        )
 
     def _connection(self, synchronous: str) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, synchronous, None)
@@ -258,7 +266,18 @@ class Database:
                     for script in MIGRATIONS[version:]:
                         for statement in script.split(";"):
                             cursor.execute(statement)
+                    if not version:
+                        self.rebuilt = self._rebuild(cursor)
                     cursor.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+
+    def _rebuild(self, cursor: sqlite3.Cursor) -> Rebuilt | None:
+        """A new database knows what is there already: the old one was lost."""
+        places = ("layers", "upper", "volumes")
+        if not any(os.listdir(f"{self._home.root}/{place}") for place in places):
+            return None
+        from engine.storage import rebuild  # it needs what needs this file
+
+        return rebuild.rebuild(self._home, cursor)
 
     def _version(self) -> int:
         """The schema that the file has. Raises Conflict when it is newer than this program."""

@@ -13,12 +13,13 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from engine.errors import Corrupt, EngineError
 from engine.model.layer import FILE
 from engine.model.system import Damage
+from engine.oci.descriptor import Descriptor
 from engine.oci.digest import ChainID, Digest
 from engine.storage import gc, leases
 from engine.storage.content import Content
@@ -71,10 +72,16 @@ _DANGLING = (
 )
 
 
-def fsck(home: Home, database: Database, *, repair: bool) -> Iterator[Damage]:
-    """What is wrong, as it is found; with `repair` it is mended first where that is possible, and
-    the text says how. Nothing comes from a store that is whole."""
-    return _Check(home, database, repair).run()
+# A blob's file is there again and right. Raises an EngineError.
+Refetch = Callable[[Descriptor], None]
+
+
+def fsck(
+    home: Home, database: Database, *, repair: bool, refetch: Refetch | None = None
+) -> Iterator[Damage]:
+    """What is wrong, as it is found; with `repair` it is mended first where that is possible, by
+    `refetch` too, and the text says how. Nothing comes from a store that is whole."""
+    return _Check(home, database, repair, refetch).run()
 
 
 class _Layer(NamedTuple):
@@ -86,10 +93,13 @@ class _Layer(NamedTuple):
 
 
 class _Check:
-    def __init__(self, home: Home, database: Database, repair: bool) -> None:
+    def __init__(
+        self, home: Home, database: Database, repair: bool, refetch: Refetch | None
+    ) -> None:
         self._home = home
         self._database = database
         self._repair = repair
+        self._refetch = refetch
         self._content = Content(home, database)
         self._bad_blobs: set[str] = set()
         self._dropped = False
@@ -155,18 +165,33 @@ class _Check:
     # Blobs
 
     def _blobs(self) -> Iterator[Damage]:
-        for digest, size_bytes in self._database.query("SELECT digest, size_bytes FROM blob"):
+        for digest, size_bytes, media_type in self._database.query(
+            "SELECT digest, size_bytes, media_type FROM blob"
+        ):
             problem = self._blob_problem(digest, size_bytes)
             if not problem or self._database.first(
                 "SELECT 1 FROM blob WHERE digest=?", (digest,)
             ) is None:  # fmt: skip
                 continue
-            self._bad_blobs.add(digest)
-            if self._repair:
+            if not self._repair:
+                yield Damage("blob", digest, problem)
+            elif self._fetched(Descriptor(media_type, digest, size_bytes)):
+                yield Damage("blob", digest, f"{problem}; it is fetched again", True)
+            else:
+                self._bad_blobs.add(digest)
                 done, mended = self._without_blob(digest)
                 yield Damage("blob", digest, f"{problem}; {done}", mended)
-            else:
-                yield Damage("blob", digest, problem)
+
+    def _fetched(self, blob: Descriptor) -> bool:
+        """What is there is of no use, so it goes first: nobody takes it for the blob."""
+        if self._refetch is None:
+            return False
+        self._throw_away(self._home.blob_path(blob.digest))
+        try:
+            self._refetch(blob)
+        except EngineError:
+            return False
+        return True
 
     def _blob_problem(self, digest: str, size_bytes: int) -> str:
         """ "" when the file is whole."""

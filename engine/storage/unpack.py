@@ -27,7 +27,7 @@ from engine.errors import Cancelled, Conflict, InvalidInput, Unavailable
 from engine.kernel.files import syncfs
 from engine.model.progress import Phase, Progress
 from engine.oci.digest import ChainID, DiffID, Digest, chain_ids
-from engine.storage import layer_fixup
+from engine.storage import layer_fixup, name_list
 from engine.storage.compression import COMPLETE
 from engine.storage.content import Content
 from engine.storage.image_store import ImageStore, NewImage
@@ -253,6 +253,8 @@ class Unpacking:
                 twice = self._insert(cursor, chains, places, links)
                 images.record(cursor, image, chains[-1] if chains else None)
             vain = twice
+            if image.reference is not None:
+                name_list.save(self._database)
         finally:
             for place in vain:
                 self._withdraw(place, links.get(place))
