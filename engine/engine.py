@@ -234,6 +234,10 @@ class Images(Protocol):
         progress: OnProgress | None = None,
         cancel: Cancel | None = None,
     ) -> ImageSummary: ...
+    def remote_tags(self, ref: str, *, cancel: Cancel | None = None) -> Sequence[str]:
+        """The tags of the repository that `ref` names, on its registry."""
+        ...
+
     def save(
         self,
         refs: Sequence[str],

@@ -1,4 +1,4 @@
-"""`images`, `history`, `pull`, `tag`, `rmi`."""
+"""`images`, `history`, `tag`, `rmi`."""
 
 from __future__ import annotations
 
@@ -124,71 +124,6 @@ IMAGES = Command(
     refused="--tree",
     most=1,
     aliases="pydock image ls, pydock image list, pydock images",
-)
-
-
-def pull(call: Call, ref: str, platform: str | None, *, quiet: bool, to_error: bool) -> None:
-    """The image is here; progress is shown on the way, in docker's words."""
-    from engine.cli.progress import Display, cancelled_by_signals
-    from engine.oci.reference import parse_reference
-
-    reference = parse_reference(ref)
-
-    def say(text: str) -> None:
-        if quiet:
-            return
-        if to_error:
-            call.output.warn(text)
-        else:
-            call.output.line(text)
-            call.output.flush()
-
-    try:
-        before = call.engine.images.inspect(reference.familiar).summary.id
-    except NotFound:
-        before = ""
-    if reference.tag == "latest" and not ref.endswith(":latest") and not to_error:
-        say("Using default tag: latest")
-    say(f"{reference.tag or reference.digest}: Pulling from {_shown_path(ref)}")
-    display = Display(call.output, to_error=to_error)
-    with cancelled_by_signals() as cancel:
-        image = call.engine.images.pull(
-            ref, platform=platform, progress=None if quiet else display.put, cancel=cancel
-        )
-    say(f"Digest: {image.digest}")
-    news = "Image is up to date" if image.id == before else "Downloaded newer image"
-    say(f"Status: {news} for {reference.familiar}")
-
-
-def _shown_path(ref: str) -> str:
-    from engine.oci.reference import DOCKER_HUB, parse_reference
-
-    reference = parse_reference(ref)
-    return reference.path if reference.domain == DOCKER_HUB else reference.familiar_name
-
-
-def _pull(call: Call) -> int:
-    from engine.oci.reference import parse_reference
-
-    ref, quiet = call.words[0], call.on("quiet")
-    pull(call, ref, call.one("platform") or None, quiet=quiet, to_error=False)
-    call.output.line(parse_reference(ref).full)
-    return 0
-
-
-PULL = Command(
-    "pull",
-    "[OPTIONS] NAME[:TAG|@DIGEST]",
-    "Download an image from a registry",
-    _pull,
-    (
-        Flag("platform", "Set platform if server is multi-platform capable", kind="string"),
-        Flag("quiet", "Suppress verbose output", short="q"),
-    ),
-    refused="-a --all-tags --disable-content-trust",
-    least=1,
-    most=1,
-    aliases="pydock image pull, pydock pull",
 )
 
 

@@ -138,7 +138,7 @@ def create(call: Call) -> str:
 
 
 def _pull(call: Call, options: CreateOptions) -> None:
-    from engine.cli.images import pull  # what shows progress: only when there is some
+    from engine.cli.pull import pull  # what shows progress: only when there is some
 
     pull(call, options.image, options.platform, quiet=call.on("quiet"), to_error=True)
 

@@ -139,6 +139,11 @@ class ImageService:
         self._tell("pull", image, reference.familiar)
         return next(each for each in self.list() if each.id == image)
 
+    def remote_tags(self, ref: str, *, cancel: Cancel | None = None) -> Sequence[str]:
+        from engine.registry.tags import find_tags
+
+        return find_tags(parse_reference(ref), cancel=cancel)
+
     def save(
         self,
         refs: Sequence[str],

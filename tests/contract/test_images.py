@@ -159,6 +159,14 @@ def test_a_cancel_from_outside_ends_a_pull_soon(engine: Engine, remote: Remote) 
     assert ended.is_set()
 
 
+def test_the_tags_of_a_repository_are_told(engine: Engine, remote: Remote) -> None:
+    first, second = remote("tagged:a"), remote("tagged:b")
+    assert sorted(engine.images.remote_tags(first)) == ["a", "b"]
+    assert engine.images.list() == []
+    with pytest.raises(NotFound):
+        engine.images.remote_tags(second.replace("tagged:b", "untagged"))
+
+
 def test_what_no_registry_has_is_not_found(engine: Engine, remote: Remote) -> None:
     reference = remote("here:1")
     with pytest.raises(NotFound):

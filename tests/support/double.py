@@ -121,10 +121,11 @@ class Double:
         layers: Sequence[Files | tuple[str, Files]] = ({"bin/sh": 1_000_000},),
         *,
         config: ImageConfig = EMPTY_CONFIG,
+        platform: tuple[str, str, str] = ("linux", "amd64", ""),
         step_seconds: float = 0.0,
     ) -> StoredImage:
         """What `pull` finds; each tenth of a layer takes `step_seconds`."""
-        image = make_image(layers, config=config)
+        image = make_image(layers, config=config, platform=platform)
         self.world.remote[parse_reference(reference).full] = image
         self._images.step_seconds = step_seconds
         return image
