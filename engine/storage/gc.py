@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from engine.model.image import Removed
 from engine.oci.digest import ChainID
 from engine.oci.reference import parse_reference
-from engine.storage import content, leases, name_list
+from engine.storage import content, leases
 from engine.storage.trash import discard, remove_tree
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def remove_image(
     """
     _write_marker(home)
     unlinked = images.remove(ref, force=force)
-    name_list.save(database)
+    _save_names(database)
     untagged = tuple(parse_reference(name).familiar for name in unlinked.names)
     if unlinked.image is None:
         return Removed(untagged, (), 0)
@@ -81,8 +81,14 @@ def remove_images(
     had. One that has another name by now, or a container, stays."""
     _write_marker(home)
     dropped = images.drop(wanted)
-    name_list.save(database)
+    _save_names(database)
     return dropped, sweep(home, database, dropped.blobs)
+
+
+def _save_names(database: Database) -> None:
+    from engine.storage import name_list  # lists do without
+
+    name_list.save(database)
 
 
 def plan(home: Home, database: Database) -> Plan:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from engine.errors import Conflict, InvalidInput, NotFound, Unavailable, Unsupported
 from engine.oci.digest import ChainID, DiffID, Digest, ImageID
 from engine.oci.reference import Reference, parse_reference
-from engine.storage import name_list
 
 if TYPE_CHECKING:
     from engine.oci.config import ImageDocument
@@ -399,6 +398,8 @@ class ImageStore:
             if row is None:
                 raise NotFound(f"no such image: {image}", "pydock images")
             self._point(cursor, reference.full, image, row[0])
+        from engine.storage import name_list  # lists do without
+
         name_list.save(self._database)
 
     def remove(self, ref: str, *, force: bool) -> Unlinked:
