@@ -95,7 +95,13 @@ class _Pull:
         # Ends on the caller's cancel, and when a layer fails: the others are not needed then.
         self._stop = Cancel()
         cancel.on_cancel(self._stop.cancel)
-        self.repository = Repository(reference, hosts, timeouts, self._stop)
+        self.repository = Repository(
+            reference,
+            hosts,
+            timeouts,
+            self._stop,
+            notice=lambda text: teller.tell("", "resolving", text=text),
+        )
         self._documents: dict[Digest, bytes] = {}
 
     def run(self, wanted: Platform | None) -> ImageID:

@@ -93,6 +93,10 @@ class Authorizer:
 
     def refusal(self) -> EngineError:
         """What to say when the registry does not let us."""
+        if not self._repository and not self._credential():
+            return InvalidInput(
+                f"registry {self._registry}: wants a login", f"pydock login {self._registry}"
+            )
         if not self._repository:
             return InvalidInput(
                 f"registry {self._registry}: incorrect user name or password",

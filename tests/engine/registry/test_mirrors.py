@@ -13,7 +13,7 @@ from engine.registry.client import Repository
 from tests.support import images
 from tests.support.fault_server import Exchange, FaultServer
 from tests.support.images import make_image
-from tests.support.pulls import FAST
+from tests.support.pulls import FAST, Store
 from tests.support.registry import PASSWORD, USER
 from tests.support.tls import Authority
 
@@ -260,3 +260,23 @@ def test_corrupt_registry_behind_a_mirror_is_corrupt(
         point(etc, registry, empty.host)
         with pytest.raises(Corrupt):
             open_repository(f"{registry.host}/ns/r:1").get_manifest(IMAGE.manifest.digest)
+
+
+@pytest.mark.root
+def test_pull_says_which_mirror_it_passes_over(store: Store, registry: FaultServer) -> None:
+    def script(exchange: Exchange) -> bool:
+        if "/blobs/" not in exchange.path:
+            return False
+        exchange.send_head(200, None, len(LAYER.data))
+        exchange.wfile.write(LAYER.data[:20])
+        exchange.reset()
+        return True
+
+    with FaultServer(script) as mirror:
+        images.serve(mirror, "ns/r", "1", IMAGE)
+        point(store.etc, registry, mirror.host)
+        store.pull(f"{registry.host}/ns/r:1")
+    told = [step.text for step in store.told if "mirror" in step.text]
+    assert len(told) == 1
+    assert told[0].startswith(f"warning: mirror {mirror.host}: ")
+    assert {request.path.split("/")[4] for request in registry.requests} == {"blobs"}
