@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from engine.model.event import Event
     from engine.model.image import HistoryStep, Image, ImageSummary, Pushed, Removed
     from engine.model.layer import FileTree, LayerInfo, WasteRow
+    from engine.model.manifest import ManifestChange, ManifestView
     from engine.model.network import Network, NetworkSummary
     from engine.model.progress import Progress
     from engine.model.registry import LoggedIn, LoggedOut, SearchResult
@@ -309,6 +310,47 @@ class Images(Protocol):
     def remove(self, ref: str, *, force: bool = False) -> Removed: ...
 
 
+class Manifests(Protocol):
+    """Manifest lists, made here and pushed; and what registries have."""
+
+    def create(
+        self,
+        name: str,
+        refs: Sequence[str],
+        *,
+        amend: bool = False,
+        cancel: Cancel | None = None,
+    ) -> str:
+        """The list's full name; its images are `refs`, each on its registry."""
+        ...
+
+    def annotate(self, name: str, ref: str, change: ManifestChange) -> None: ...
+    def inspect(
+        self,
+        ref: str,
+        *,
+        within: str | None = None,
+        children: bool = False,
+        cancel: Cancel | None = None,
+    ) -> ManifestView:
+        """A list that was made here, an image of the list `within`, or what a registry has under
+        that name; with `children` the manifests of a registry's list too."""
+        ...
+
+    def push(
+        self,
+        name: str,
+        *,
+        purge: bool = False,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Sequence[Pushed]:
+        """Its images, then the list, as the registry has them now."""
+        ...
+
+    def remove(self, name: str) -> None: ...
+
+
 class LayerView(Protocol):
     """One image, opened for looking inside."""
 
@@ -415,6 +457,8 @@ class Engine(Protocol):
     def containers(self) -> Containers: ...
     @property
     def images(self) -> Images: ...
+    @property
+    def manifests(self) -> Manifests: ...
     @property
     def layers(self) -> Layers: ...
     @property

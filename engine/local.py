@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from engine.monitor.standby import Standby
     from engine.network.networking import Networking
     from engine.services.container_files import ContainerFiles
+    from engine.services.manifests import ManifestService
     from engine.services.prune import Pruning
 
 
@@ -130,6 +131,13 @@ class LocalEngine:
             self._open_networking().ensure_default()
         if self._network_store.endpoints():
             self._open_networking().reconcile()
+
+    @property
+    def manifests(self) -> ManifestService:
+        """Made when it is asked for: few commands do."""
+        from engine.services.manifests import ManifestService
+
+        return ManifestService(self._home)
 
     @property
     def info(self) -> EngineInfo:

@@ -111,6 +111,16 @@ GROUPS = {
             "tag": "images:TAG",
         },
     ),
+    "manifest": (
+        "Manage image manifests and manifest lists",
+        {
+            "annotate": "manifest:ANNOTATE",
+            "create": "manifest:CREATE",
+            "inspect": "manifest:INSPECT",
+            "push": "manifest:PUSH",
+            "rm": "manifest:RM",
+        },
+    ),
     "network": (
         "Manage networks",
         {
@@ -153,7 +163,7 @@ _ALIASES = {
 _HIDDEN = {"container": {"cleanup": "lifecycle:CLEANUP"}}
 _NOT_YET = (
     "build builder buildx checkpoint compose config context cp "
-    "manifest node plugin search secret service stack swarm trust update "
+    "node plugin search secret service stack swarm trust update "
     "connect disconnect prune"
 )  # fmt: skip
 GLOBALS = (

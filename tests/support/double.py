@@ -15,6 +15,7 @@ from engine.engine import (
     Containers,
     Images,
     Layers,
+    Manifests,
     Networks,
     Registries,
     System,
@@ -33,6 +34,7 @@ from tests.support.double_images import (
     Files,
     make_image,
 )
+from tests.support.double_manifests import DoubleManifests
 from tests.support.double_places import DoubleNetworks, DoubleSystem, DoubleVolumes
 from tests.support.double_process import Process
 from tests.support.double_registries import DoubleRegistries
@@ -74,6 +76,7 @@ class Double:
         # As the Protocols have them, so that mypy compares.
         self.containers: Containers = self._containers
         self.images: Images = self._images
+        self.manifests: Manifests = DoubleManifests(self.world)
         self.layers: Layers = DoubleLayers(self.world, self._images)
         self.networks: Networks = networks
         self.volumes: Volumes = self._volumes
