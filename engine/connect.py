@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from engine.home import DEMO_ROOT, DEMO_RUN_ROOT, open_home
 
 if TYPE_CHECKING:
+    from engine.engine import Layers
     from engine.local import LocalEngine
 
 
@@ -34,3 +36,11 @@ def connect(
     from engine.local import LocalEngine
 
     return LocalEngine(home, demo=demo, standby=standby)
+
+
+def open_layer_files() -> Layers:
+    """Images in files, for who is not root: no store is opened, nothing is repaired."""
+    from engine.services.layers import LayerFiles
+
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return LayerFiles(f"{cache}/pydock/layers")

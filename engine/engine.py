@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Literal, Protocol, TypeVar
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from engine.model.analysis import Analysis
     from engine.model.container import (
         Change,
         Container,
@@ -374,7 +375,25 @@ class LayerView(Protocol):
 
 
 class Layers(Protocol):
-    def open(self, ref: str) -> LayerView: ...
+    """`ref` is an image here, or the path of an archive, a layout or a directory; `PATH:NAME` where
+    several images are in it. What was not indexed yet is read first."""
+
+    def open(
+        self,
+        ref: str,
+        *,
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> LayerView: ...
+    def analyze(
+        self,
+        ref: str,
+        *,
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Analysis: ...
 
 
 class Networks(Protocol):

@@ -67,7 +67,7 @@ class LocalEngine:
         snapshots = Snapshots(home, database)
         self.volumes = VolumeService(home, volume_store, snapshots)
         self.images = ImageService(home, database, content, image_store, container_store.users)
-        self.layers = LayerService(home, image_store)
+        self.layers = LayerService(home, database, image_store)
         self.registries = RegistryService()
         self._lifecycle = lifecycle = Lifecycle(
             home,

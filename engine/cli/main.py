@@ -33,6 +33,7 @@ COMMON = {
     "info": "system:INFO",
 }
 OTHERS = {
+    "analyze": "layers:ANALYZE",
     "attach": "attached:ATTACH",
     "copy": "copy:COPY",
     "commit": "changes:COMMIT",
@@ -98,6 +99,7 @@ GROUPS = {
     "image": (
         "Manage images",
         {
+            "analyze": "layers:ANALYZE",
             "history": "images:HISTORY",
             "import": "archives:IMPORT",
             "inspect": "inspect:IMAGE_INSPECT",

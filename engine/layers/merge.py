@@ -63,6 +63,19 @@ class Merged:
         """Below the root, without a leading slash."""
         return self.keys[node][1:].replace(b"\0", b"/").decode("utf-8", "surrogateescape")
 
+    def bytes_of(self, node: int) -> tuple[int, int]:
+        """(layer, row) of the regular file whose bytes `node` keeps alive at the end; (-1, 0) where
+        there is none: nothing is there, or it is no file, or the bytes are another name's."""
+        layer = self.owner[node]
+        if layer == _NONE:
+            return _NONE, 0
+        row = self._promoted.get(node, self._row[node])
+        return (layer, row) if self._layers[layer].kind[row] == FILE else (_NONE, 0)
+
+    def entry_of(self, node: int) -> tuple[int, int]:
+        """(layer, row) of what is at `node` at the end; (-1, 0) where nothing is."""
+        return self.owner[node], self._row[node]
+
     def _apply(self, position: int) -> Step:
         layer, nodes = self._layers[position], self._nodes[position]
         owner, row_of, end = self.owner, self._row, self.end
@@ -80,7 +93,7 @@ class Merged:
                 cause = waste.OPAQUE_DIRECTORY
                 self._hide(node + 1, end[node], node, position, cause, before, heirs)
         for path, size_bytes in layer.facts.shadowed:
-            self.waste.add(self._node(path), size_bytes, position, position, waste.DUPLICATE)
+            self.waste.add(self.node(path), size_bytes, position, position, waste.DUPLICATE)
 
         changes: dict[int, int] = {}
         written, rows = array("I"), array("I")
@@ -120,7 +133,7 @@ class Merged:
             hidden, written, rows, heirs, changes, counts[ADDED], counts[CHANGED], counts[GONE]
         )
 
-    def _node(self, path: bytes) -> int:
+    def node(self, path: bytes) -> int:
         """The node of a path that some layer has; its nearest parent's else."""
         while path:
             key = b"\0" + path.replace(b"/", b"\0")
@@ -186,7 +199,10 @@ class Merged:
             if heir != node and self.owner[heir] == brought and heir not in self._promoted:
                 self._promoted[heir] = heirs[heir] = row
                 return
-        self.waste.add(where, layer.size[row], brought, position, cause)
+        self.waste.add(
+            where, layer.size[row], brought, position, cause,
+            file=node, compressed_bytes=layer.compressed[row],
+        )  # fmt: skip
 
     def _origin(self, position: int, row: int) -> int:
         """The row of the file that hard link `row` is another name of."""

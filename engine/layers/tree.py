@@ -80,13 +80,13 @@ class ImageLayers:
     ) -> None:
         self.reference = reference
         self.image_id = image_id
-        self._indexes = list(indexes)
-        self._merged = Merged(indexes)
+        self.indexes = list(indexes)
+        self.merged = Merged(indexes)
         self._lock = threading.Lock()
-        self._state = _State(self._merged, indexes)
+        self._state = _State(self.merged, indexes)
         self._trees: dict[tuple[int, bool], FileTree] = {}
         self._waste: list[WasteRow] | None = None
-        waste = self._merged.waste
+        waste = self.merged.waste
         commands = [entry for entry in history if not entry.empty_layer]
         if len(commands) != len(indexes):
             commands = []  # it does not say which belongs to which
@@ -103,7 +103,7 @@ class ImageLayers:
                 waste.by_layer[position],
                 shared_with[position] if position < len(shared_with) else (),
             )
-            for position, (index, step) in enumerate(zip(indexes, self._merged.steps, strict=True))
+            for position, (index, step) in enumerate(zip(indexes, self.merged.steps, strict=True))
         )  # fmt: skip
         self.size_bytes = sum(sizes)
         self.waste_bytes = waste.total_bytes
@@ -112,7 +112,7 @@ class ImageLayers:
     @property
     def causes(self) -> dict[tuple[int, int, str], int]:
         """Wasted bytes by (layer that brought them, layer that hid them, cause)."""
-        return self._merged.waste.causes
+        return self.merged.waste.causes
 
     def tree(self, layer: int, *, aggregated: bool) -> FileTree:
         with self._lock:
@@ -128,14 +128,14 @@ class ImageLayers:
     def waste(self) -> list[WasteRow]:
         with self._lock:
             if self._waste is None:
-                self._waste = self._merged.waste.rows(self._merged.path, self._merged.owner)
+                self._waste = self.merged.waste.rows(self.merged.path, self.merged.owner)
             return self._waste
 
     def close(self) -> None:
         with self._lock:
-            for index in self._indexes:
+            for index in self.indexes:
                 index.close()
-            self._indexes = []
+            self.indexes = []
 
 
 class _State:

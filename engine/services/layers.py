@@ -1,36 +1,211 @@
-"""An image opened for looking inside."""
+"""Images opened for looking inside: those of the store, and those that lie in files."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, NamedTuple
 
+from engine.errors import NotFound
 from engine.oci.reference import parse_reference
 
 if TYPE_CHECKING:
-    from engine.engine import LayerView
+    from engine.engine import Cancel, LayerView, OnProgress
     from engine.home import Home
-    from engine.storage.image_store import ImageStore
+    from engine.layers.tree import ImageLayers
+    from engine.model.analysis import Analysis
+    from engine.model.image import HistoryEntry
+    from engine.oci.config import ImageDocument
+    from engine.storage.image_store import ImageRow, ImageStore
+    from engine.storage.metadata import Database
+
+Scratch = Callable[[], AbstractContextManager[str]]
+_TRANSPORTS = ("oci:", "oci-archive:", "docker-archive:", "dir:")
+
+
+class _Opened(NamedTuple):
+    """An image, wherever it lies."""
+
+    view: ImageLayers
+    document: ImageDocument | None  # a plain directory has none
+
+
+class LayerFiles:
+    """The face's `layers` over files alone: archives, layouts, directories. Needs no root and no
+    store; indexes are kept below `cache`."""
+
+    def __init__(self, cache: str, scratch: Scratch = tempfile.TemporaryDirectory) -> None:
+        self._cache = cache
+        self._scratch = scratch
+
+    def open(
+        self,
+        ref: str,
+        *,
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> LayerView:
+        with self.opened(ref, platform, progress, cancel) as opened:
+            return opened.view
+
+    def analyze(
+        self,
+        ref: str,
+        *,
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Analysis:
+        with self.opened(ref, platform, progress, cancel) as opened:
+            return _analyze(opened)
+
+    @contextlib.contextmanager
+    def opened(
+        self,
+        ref: str,
+        platform: str | None,
+        progress: OnProgress | None,
+        cancel: Cancel | None,
+    ) -> Iterator[_Opened]:
+        """The image at the path `ref`; the view stays open. Raises as layers.source."""
+        from engine.layers.cache import IndexCache
+        from engine.layers.source import is_root_directory, open_source
+        from engine.layers.tree import open_layers
+        from engine.layers.walk import index_directory
+        from engine.oci.platform import parse_platform
+
+        path, name = split(ref)
+        with self._scratch() as scratch:
+            if is_root_directory(path):
+                index_directory(path, f"{scratch}/directory.pdl")
+                # The index is mapped: it may go when the scratch directory does.
+                view = open_layers(ref, "", [f"{scratch}/directory.pdl"], ())
+                yield _Opened(view, None)
+                return
+            wanted = parse_platform(platform) if platform else None
+            found = open_source(path, name, scratch=scratch, wanted=wanted)
+            os.makedirs(self._cache, mode=0o700, exist_ok=True)
+            cache = IndexCache(self._cache)
+            indexes = cache.indexes(found.layers, progress=progress, cancel=cancel)
+            view = open_layers(found.name or ref, found.image_id, indexes, _steps(found.document))
+            yield _Opened(view, found.document)
 
 
 class LayerService:
-    """The face's `layers`."""
+    """The face's `layers`: a reference means an image of the store, a path one in a file."""
 
-    def __init__(self, home: Home, store: ImageStore) -> None:
+    def __init__(self, home: Home, database: Database, store: ImageStore) -> None:
         self._home = home
+        self._database = database
         self._store = store
+        self._files = LayerFiles(f"{home.root}/index", self._scratch)
 
-    def open(self, ref: str) -> LayerView:
+    def open(
+        self,
+        ref: str,
+        *,
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> LayerView:
+        with self._opened(ref, platform, progress, cancel) as opened:
+            return opened.view
+
+    def analyze(
+        self,
+        ref: str,
+        *,
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Analysis:
+        with self._opened(ref, platform, progress, cancel) as opened:
+            return _analyze(opened)
+
+    @contextlib.contextmanager
+    def _opened(
+        self,
+        ref: str,
+        platform: str | None,
+        progress: OnProgress | None,
+        cancel: Cancel | None,
+    ) -> Iterator[_Opened]:
+        if not is_path(ref):
+            try:
+                row = self._store.get(ref)
+            except NotFound:
+                if not os.path.exists(split(ref)[0]):
+                    raise
+            else:
+                yield self._from_store(row)
+                return
+        with self._files.opened(ref, platform, progress, cancel) as opened:
+            yield opened
+
+    def _from_store(self, row: ImageRow) -> _Opened:
         from engine.layers.tree import open_layers
-        from engine.services.images import history_of
 
-        row = self._store.get(ref)
         layers = self._store.layers_of(row)
         sharers = self._store.sharers([layer[0] for layer in layers], row.id)
         names = self._store.references(row.id)
-        return open_layers(
+        document = self._store.config(row)
+        view = open_layers(
             parse_reference(names[0]).familiar if names else row.id[7:19],
             row.id,
             [f"{self._home.layer_dir(layer[0])}/layer.pdl" for layer in layers],
-            history_of(self._store.config(row)),
+            _steps(document),
             [tuple(sharers.get(layer[0], ())) for layer in layers],
         )
+        return _Opened(view, document)
+
+    @contextlib.contextmanager
+    def _scratch(self) -> Iterator[str]:
+        """A directory that is gone afterwards, if need be with the next command."""
+        from engine.storage.leases import Lease
+        from engine.storage.trash import discard, remove_tree
+
+        with Lease(self._database, "analyze") as lease:
+            directory = f"{self._home.root}/staging/{lease.id}"
+            os.mkdir(directory, 0o700)
+            try:
+                yield directory
+            finally:
+                if place := discard(self._home, directory):
+                    remove_tree(place)
+
+
+def is_path(ref: str) -> bool:
+    """Whether `ref` can only mean a file: no reference of an image looks like it."""
+    return ref.startswith(("/", "./", "../", *_TRANSPORTS)) or ref in (".", "..")
+
+
+def split(ref: str) -> tuple[str, str]:
+    """Path, and the name of the image in it: `app.tar:app:1`, `oci:layout:1`, `layout`."""
+    for transport in _TRANSPORTS:
+        ref = ref.removeprefix(transport)
+    path, _, name = ref.partition(":")
+    while name and not os.path.exists(path):
+        more, _, name = name.partition(":")
+        path += ":" + more
+    return (path, name) if os.path.exists(path) else (ref, "")
+
+
+def _steps(document: ImageDocument) -> Sequence[HistoryEntry]:
+    from engine.services.images import history_of
+
+    return history_of(document)
+
+
+def _analyze(opened: _Opened) -> Analysis:
+    from engine.layers.analyze import analyze
+    from engine.layers.base import base_layers
+
+    try:
+        history = _steps(opened.document) if opened.document else ()
+        return analyze(opened.view, base_layers=base_layers(history, len(opened.view.layers)))
+    finally:
+        opened.view.close()

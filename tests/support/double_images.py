@@ -1,10 +1,12 @@
 """The double's images: layers with file trees, a registry that can be slow."""
 
 import builtins
+import tempfile
 from collections.abc import Mapping, Sequence
 
 from engine.engine import Cancel, OnProgress
 from engine.errors import Cancelled, Conflict, InvalidInput, NotFound, Unsupported
+from engine.model.analysis import Analysis
 from engine.model.image import (
     HistoryEntry,
     HistoryStep,
@@ -407,7 +409,14 @@ class DoubleLayers:
         self._world = world
         self._images = images
 
-    def open(self, ref: str) -> DoubleLayerView:
+    def open(
+        self,
+        ref: str,
+        *,
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> DoubleLayerView:
         with self._world.lock:
             image = self._images.get(ref)
             names = self._images._summary(image).references
@@ -421,3 +430,24 @@ class DoubleLayers:
                 ]
                 view.share(layer.diff_id, tuple(sharers))
             return view
+
+    def analyze(
+        self,
+        ref: str,
+        *,
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Analysis:
+        """The real one's, of what `save` writes."""
+        from engine.services.layers import LayerFiles, is_path
+
+        with tempfile.TemporaryDirectory() as directory:
+            files = LayerFiles(f"{directory}/cache")
+            if is_path(ref):
+                return files.analyze(ref, platform=platform, progress=progress, cancel=cancel)
+            view = self.open(ref)
+            with open(f"{directory}/image.tar", "wb") as archive:
+                self._images.save([ref], archive)
+            found = files.analyze(f"{directory}/image.tar", progress=progress, cancel=cancel)
+            return found._replace(reference=view.reference, image_id=view.image_id)

@@ -1,0 +1,57 @@
+"""Images taken apart, here and in files."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.engine import Cancel, Engine
+from engine.errors import Cancelled, NotFound
+
+
+@pytest.fixture
+def file(tmp_path: Path, archive: bytes) -> str:
+    path = tmp_path / "image.tar"
+    path.write_bytes(archive)
+    return str(path)
+
+
+def test_an_image_is_taken_apart(engine: Engine, image: str) -> None:
+    found = engine.layers.analyze(image)
+    view = engine.layers.open(image)
+    assert (found.reference, found.image_id) == (image, view.image_id)
+    assert (found.size_bytes, found.waste_bytes) == (view.size_bytes, view.waste_bytes)
+    assert found.live_bytes + found.waste_bytes == found.size_bytes
+    assert sum(loss.size_bytes for loss in found.losses) == found.waste_bytes == 5004
+    assert [(loss.brought, loss.hidden, loss.cause) for loss in found.losses] == [
+        (0, 1, "deleted"), (0, 1, "overwritten"),
+    ]  # fmt: skip
+    assert [row.path for row in found.waste] == ["usr/junk", "etc/motd"]
+    assert [(file.times, file.size_bytes, file.path) for file in found.dive.files] == [
+        (2, 5000, "/usr/junk"), (2, 10, "/etc/motd"),
+    ]  # fmt: skip
+    view.close()
+
+
+def test_a_file_has_the_same_numbers(engine: Engine, image: str, file: str) -> None:
+    there, here = engine.layers.analyze(file), engine.layers.analyze(image)
+    assert there.image_id
+    assert there.losses == here.losses
+    assert there.waste == here.waste
+    assert there.dive == here.dive
+    assert [layer.size_bytes for layer in there.layers] == [
+        layer.size_bytes for layer in here.layers
+    ]
+
+
+def test_what_is_nowhere_is_told(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="nothing:1"):
+        engine.layers.analyze("nothing:1")
+    with pytest.raises(NotFound, match="no such file"):
+        engine.layers.analyze(f"{tmp_path}/none.tar")
+
+
+def test_work_on_a_file_can_be_cancelled(engine: Engine, file: str) -> None:
+    cancel = Cancel()
+    cancel.cancel()
+    with pytest.raises(Cancelled):
+        engine.layers.analyze(file, cancel=cancel)
