@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal as signals
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from engine.errors import Conflict, InvalidInput, NotFound
@@ -73,7 +73,8 @@ class ContainerService:
     def list(
         self, *, all: bool = False, filters: Sequence[tuple[str, str]] = ()
     ) -> builtins.list[ContainerSummary]:
-        rows = self._store.list_(() if all or filters else ("running", "paused"))
+        stored = self._store.list_(() if all or filters else ("running", "paused"))
+        rows = [row for row in map(self._lifecycle.settle, stored) if row is not None]
         endpoints = self._networks.by_container()
         found = [self._summary(row, endpoints.get(row.id, ())) for row in rows]
         if not filters:
@@ -86,7 +87,7 @@ class ContainerService:
         )
 
     def inspect(self, ref: str) -> Container:
-        row = self._store.get(ref)
+        row = self._get(ref)
         endpoints = self._networks.by_container().get(row.id, ())
         config = row.config
         return Container(
@@ -272,18 +273,14 @@ class ContainerService:
 
     def start(self, ref: str, *, size: tuple[int, int] | None = None) -> None:
         """Running when this returns; one that runs already is left alone, as docker does."""
-        row = self._store.get(ref)
-        with self._lifecycle.locked(row.id):
-            row = self._store.get(row.id)
+        with self._locked(ref) as row:
             if row.state != "running":
                 self._lifecycle.start(row, size=size)
 
     def start_attached(
         self, ref: str, *, stdin: bool = False, size: tuple[int, int] | None = None
     ) -> Session:
-        row = self._store.get(ref)
-        with self._lifecycle.locked(row.id):
-            row = self._store.get(row.id)
+        with self._locked(ref) as row:
             if row.state == "running":
                 return client.attach(self._home.run_dir(row.id), stdin=stdin, replay=False)
             session = self._lifecycle.start(row, size=size, attach=True, stdin=stdin)
@@ -295,7 +292,7 @@ class ContainerService:
     def stop(self, ref: str, *, timeout_seconds: int | None = None) -> None:
         """The stop signal, then, after the timeout (-1: for ever), KILL. One that does not run is
         left alone."""
-        row = self._store.get(ref)
+        row = self._get(ref)
         if row.state not in ("running", "paused"):
             return
         self._lifecycle.stop(row, STOP_SECONDS if timeout_seconds is None else timeout_seconds)
@@ -312,18 +309,14 @@ class ContainerService:
         self._lifecycle.kill(row, number)
 
     def pause(self, ref: str) -> None:
-        row = self._store.get(ref)
-        with self._lifecycle.locked(row.id):
-            row = self._store.get(row.id)
+        with self._locked(ref) as row:
             if row.state == "paused":
                 raise Conflict(f"container {row.name} is already paused", "pydock unpause it")
             self._must_run(row)
             self._lifecycle.pause(row)
 
     def unpause(self, ref: str) -> None:
-        row = self._store.get(ref)
-        with self._lifecycle.locked(row.id):
-            row = self._store.get(row.id)
+        with self._locked(ref) as row:
             if row.state != "paused":
                 raise Conflict(f"container {row.name} is not paused", "pydock ps shows the state")
             self._lifecycle.unpause(row)
@@ -336,7 +329,17 @@ class ContainerService:
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         """The container, its writable layer and its log are gone. Raises Conflict while it runs
         and `force` is not given."""
-        row = self._store.get(ref)
+        row = self._get(ref)
+        while not self._is_removed(row, force=force, volumes=volumes):
+            found = self._store.find(row.id)
+            if found is None:
+                if force or row.auto_remove:
+                    return  # --rm, or somebody else, was faster
+                raise _not_found(ref)
+            row = found
+
+    def _is_removed(self, row: ContainerRow, *, force: bool, volumes: bool) -> bool:
+        """Whether this has removed it; not when somebody was faster, or has started it again."""
         if row.state in ("running", "paused"):
             if not force:
                 raise Conflict(
@@ -345,22 +348,18 @@ class ContainerService:
                 )
             with contextlib.suppress(Conflict):  # it has just ended by itself
                 self._lifecycle.kill(row, signals.SIGKILL)
-        client.wait_gone(self._home.run_dir(row.id))
-        with self._lifecycle.locked(row.id):
-            found = self._store.find(row.id)
-            if found is None:
-                if force or row.auto_remove:
-                    return  # --rm, or somebody else, was faster
-                raise NotFound(f"no such container: {ref}", "pydock ps -a lists them")
-            if found.state in ("running", "paused"):
-                raise Conflict(f"container {found.name} was started again", "try again")
+        with self._lifecycle.at_rest(row.id) as found:
+            if found is None or found.state in ("running", "paused"):
+                return False
             self._lifecycle.remove(found, volumes=volumes)
+            return True
 
     def wait(self, ref: str, *, cancel: Cancel | None = None) -> int:
-        row = self._store.get(ref)
+        row = self._get(ref)
         while row.state in ("running", "paused"):
-            client.wait_gone(self._home.run_dir(row.id), cancel)
-            found = self._store.find(row.id)
+            self._lifecycle.wait(row, cancel)
+            stored = self._store.find(row.id)
+            found = None if stored is None else self._lifecycle.settle(stored)
             if found is None:  # --rm: its code is in the journal
                 return self._lifecycle.exit_code(row)
             row = found
@@ -449,15 +448,27 @@ class ContainerService:
 
     def cleanup(self, container_id: str) -> None:
         """The exit command: what the monitor left to do, and removal if that was asked for."""
-        with self._lifecycle.locked(container_id):
-            row = self._store.find(container_id)
-            if row is not None:
-                self._lifecycle.fold(row)
+        self._lifecycle.clean_up(container_id)
 
     # -- helpers
 
+    def _get(self, ref: str) -> ContainerRow:
+        """The row as the kernel has it. Raises NotFound."""
+        row = self._lifecycle.settle(self._store.get(ref))
+        if row is None:
+            raise _not_found(ref)
+        return row
+
+    @contextlib.contextmanager
+    def _locked(self, ref: str) -> Iterator[ContainerRow]:
+        """As `_get`; inside the block nobody else starts, ends or removes it."""
+        with self._lifecycle.at_rest(self._store.get(ref).id) as row:
+            if row is None:
+                raise _not_found(ref)
+            yield row
+
     def _running(self, ref: str, *, also_paused: bool = False) -> ContainerRow:
-        row = self._store.get(ref)
+        row = self._get(ref)
         if not (also_paused and row.state == "paused"):
             self._must_run(row)
         return row
@@ -470,6 +481,10 @@ class ContainerService:
             )
         if row.state != "running":
             raise Conflict(f"container {row.name} is not running", f"pydock start {row.name}")
+
+
+def _not_found(ref: str) -> NotFound:
+    return NotFound(f"no such container: {ref[:200]}", "pydock ps -a lists them")
 
 
 def _exposed(text: str) -> PortMapping:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 from engine import home as homes
 from engine import journal
 from engine.errors import Conflict, EngineError, NotFound, Unavailable
-from engine.kernel import process as processes
 from engine.kernel.cgroup import open_cgroup
 from engine.model.container import PortMapping
 from engine.monitor import client
 from engine.services import host_files
+from engine.services.run import Run, end_state, read_exit, read_state, retire
 from engine.storage.trash import remove_tree
 
 if TYPE_CHECKING:
+    from engine.engine import Cancel
     from engine.home import Home
     from engine.monitor.client import MonitorSession
     from engine.monitor.launch import Launched, LaunchSpec
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from engine.storage.volume_store import VolumeStore
 
 UNKNOWN_EXIT = 255
+_ON = ("running", "paused")
+_SIGKILL = 9
+_ID_DIGITS = 64
+_LOOK_SECONDS = 0.005
 _KILL_SECONDS = 5.0
 _ENGINE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _EXIT_COMMAND = os.path.join(_ENGINE, "exit_command.py")  # a path: it stands on a higher floor
@@ -97,12 +101,13 @@ class Lifecycle:
         attach: bool = False,
         stdin: bool = False,
     ) -> MonitorSession | None:
-        """It runs when this returns. On failure everything is undone, and the row says why."""
+        """It runs when this returns. On failure everything is undone, and the row says why. Its
+        lock is held, and no monitor is at work for it."""
         if row.state == "paused":
             raise Conflict(
                 "cannot start a paused container, try unpause instead", f"pydock unpause {row.name}"
             )
-        client.wait_gone(self._home.run_dir(row.id))
+        retire(self._home.run_dir(row.id))
         self._disconnect(row)  # what a killed start may have left
         try:
             launched = self._launch(row, size, attach, stdin)
@@ -125,13 +130,15 @@ class Lifecycle:
         )  # fmt: skip
         self.tell(row, "start")
         if launched.session is not None:
-            launched.session.on_clean(lambda code: self._clean(row.id))
+            launched.session.on_clean(lambda code: self._clean(row.id, launched.started_ns))
         return launched.session
 
-    def _clean(self, container_id: str) -> None:
+    def _clean(self, container_id: str, started_ns: int) -> None:
+        """That run is folded. Whoever held the session may have slept: another has folded it then,
+        and what runs now is another run."""
         with self.locked(container_id):
             found = self._store.find(container_id)
-            if found is not None:
+            if found is not None and found.started_ns == started_ns:
                 self.fold(found)
 
     def _launch(
@@ -224,6 +231,7 @@ class Lifecycle:
     def _overlay(self, row: ContainerRow) -> tuple[tuple[str, ...], str, str]:
         if os.path.isdir(f"{self._home.upper_dir(row.id)}/diff"):
             return self._snapshots.get(row.id)
+        self._snapshots.remove(row.id)  # a killed start has begun it
         return self._snapshots.prepare(row.id, row.chain_id)  # type: ignore[arg-type]
 
     def _exit_command(self, container_id: str) -> tuple[str, ...]:
@@ -276,75 +284,47 @@ class Lifecycle:
             open_cgroup(self._home.cgroup_path(row.id)).thaw()
         from engine.services.containers import parse_signal
 
-        with contextlib.suppress(Conflict):  # it has just ended by itself
-            self._signal(row, parse_signal(row.config["stop_signal"]))
-            if not self._await_end(row, timeout_seconds):
-                self.kill(row, 9)
-        client.wait_gone(self._home.run_dir(row.id))
+        with Run(self._home, row.id) as run:
+            if run.lives:
+                run.signal(parse_signal(row.config["stop_signal"]))
+                if not run.wait(timeout_seconds):
+                    self._kill(row, run)
+            run.wait_folded()
+        self.settle(row)
         self.tell(row, "stop")
 
     def kill(self, row: ContainerRow, number: int) -> None:
         """The signal was sent to its first process; KILL also to everything that is left, and this
-        returns when it has ended. Raises Conflict when it does not run."""
-        if number != 9:
-            self._signal(row, number)
-            self.tell(row, "kill", signal=str(number))
-            return
-        self._signal(row, 9)
-        with contextlib.suppress(OSError):
-            open_cgroup(self._home.cgroup_path(row.id)).kill()
-        self.tell(row, "kill", signal="9")
-        if not self._await_end(row, _KILL_SECONDS):
+        returns when all is folded. Raises Conflict when it does not run."""
+        with Run(self._home, row.id) as run:
+            if not run.lives:
+                raise Conflict(f"container {row.name} is not running", f"pydock start {row.name}")
+            if number != _SIGKILL:
+                run.signal(number)
+                self.tell(row, "kill", signal=str(number))
+                return
+            self._kill(row, run)
+            run.wait_folded()
+        self.settle(row)
+
+    def _kill(self, row: ContainerRow, run: Run) -> None:
+        run.kill()
+        self.tell(row, "kill", signal=str(_SIGKILL))
+        if not run.wait(_KILL_SECONDS):
             raise Unavailable(
                 f"container {row.name}: did not end within {_KILL_SECONDS:.0f} s of SIGKILL",
                 "a process of it hangs in the kernel; see dmesg",
             )
-        client.wait_gone(self._home.run_dir(row.id))
 
-    def _state(self, row: ContainerRow) -> dict[str, Any]:
-        """What the monitor wrote at the start. Raises Conflict when there is none."""
-        try:
-            with open(f"{self._home.run_dir(row.id)}/state.json") as file:
-                state: dict[str, Any] = json.load(file)
-                return state
-        except FileNotFoundError as error:
-            raise Conflict(
-                f"container {row.name} is not running", f"pydock start {row.name}"
-            ) from error
-
-    def _pidfd(self, row: ContainerRow) -> int:
-        """A pidfd of its first process, verified by start time. Raises Conflict."""
-        state = self._state(row)
-        try:
-            descriptor = processes.pidfd_open(state["pid"])
-        except ProcessLookupError as error:
-            raise Conflict(f"container {row.name} is not running", "") from error
-        if not processes.is_alive(state["pid"], state["start_time"]):
-            os.close(descriptor)
-            raise Conflict(f"container {row.name} is not running", f"pydock start {row.name}")
-        return descriptor
-
-    def _signal(self, row: ContainerRow, number: int) -> None:
-        descriptor = self._pidfd(row)
-        try:
-            processes.pidfd_send_signal(descriptor, number)
-        except ProcessLookupError as error:
-            raise Conflict(f"container {row.name} is not running", "") from error
-        finally:
-            os.close(descriptor)
-
-    def _await_end(self, row: ContainerRow, timeout_seconds: float) -> bool:
-        """Whether its first process has ended in time; a negative time is for ever."""
-        try:
-            descriptor = self._pidfd(row)
-        except Conflict:
-            return True
-        try:
-            poll = select.poll()
-            poll.register(descriptor, select.POLLIN)
-            return bool(poll.poll(None if timeout_seconds < 0 else timeout_seconds * 1000))
-        finally:
-            os.close(descriptor)
+    def wait(self, row: ContainerRow, cancel: Cancel | None) -> None:
+        """The run that was on is over, and folded. Raises Cancelled."""
+        directory = self._home.run_dir(row.id)
+        if client.is_alive(directory):
+            client.wait_gone(directory, cancel)
+            return
+        with Run(self._home, row.id) as run:  # it runs on without its monitor
+            if run.lives:
+                run.outlive(cancel)
 
     def pause(self, row: ContainerRow) -> None:
         """Every process of it stands still."""
@@ -420,20 +400,13 @@ class Lifecycle:
         codes = [event.attributes.get("exitCode", "") for event in stream]
         return int(codes[-1]) if codes and codes[-1].isdecimal() else UNKNOWN_EXIT
 
-    def _exit(self, container_id: str) -> dict[str, Any]:
-        try:
-            with open(f"{self._home.run_dir(container_id)}/exit.json") as file:
-                document: dict[str, Any] = json.load(file)
-                return document
-        except (FileNotFoundError, ValueError):
-            return {}
-
     def fold(self, row: ContainerRow) -> None:
         """The end is in the row; network and cgroup are gone, with `--rm` everything is. Harmless
         when done before. The container's lock is held by the caller."""
-        if row.state not in ("running", "paused"):
+        if row.state not in _ON:
             return
-        end = self._exit(row.id)
+        directory = self._home.run_dir(row.id)
+        end = read_exit(directory)
         cgroup = open_cgroup(self._home.cgroup_path(row.id))
         with contextlib.suppress(OSError):
             if cgroup.is_frozen():
@@ -458,11 +431,15 @@ class Lifecycle:
         self.tell(row, "cleanup")
         if row.auto_remove:
             self.remove(row, volumes=True)
+        else:
+            end_state(directory)
 
     def remove(self, row: ContainerRow, *, volumes: bool) -> None:
         """Row, writable layer, log, run directory: gone. The container's lock is held."""
         anonymous = self._volume_store.anonymous_of(row.id) if volumes else []
         self._disconnect(row)
+        with contextlib.suppress(OSError):  # of a start that was killed
+            open_cgroup(self._home.cgroup_path(row.id)).remove()
         self._store.remove(row.id)
         self._snapshots.remove(row.id)
         with contextlib.suppress(OSError):
@@ -476,34 +453,100 @@ class Lifecycle:
             os.unlink(f"{self._home.run_root}/lock/{row.id}")
         self.tell(row, "destroy")
 
-    def reconcile(self) -> None:
-        """Containers that ended while nobody could fold them are folded; what a killed removal
-        left of run directories is gone."""
-        rows = self._store.list_(("running", "paused"))
-        for row in rows:
-            if client.is_alive(self._home.run_dir(row.id)) or self._lives(row):
-                continue
-            with self.locked(row.id):
-                found = self._store.find(row.id)
-                if found is not None and not client.is_alive(self._home.run_dir(row.id)):
-                    self.fold(found)
-        self._sweep_run_dirs({row.id for row in rows})
+    # -- what nobody could say
 
-    def _lives(self, row: ContainerRow) -> bool:
-        """Whether it runs on without its monitor."""
-        try:
-            os.close(self._pidfd(row))
-        except Conflict:
+    def settle(self, row: ContainerRow) -> ContainerRow | None:
+        """The row as the kernel has it, None when the container is gone: an end that no monitor
+        lived to fold is folded, a start whose starter was killed is a start."""
+        if not self._is_behind(row):
+            return row
+        with self.locked(row.id):
+            found = self._store.find(row.id)
+            return None if found is None else self.settle_locked(found)
+
+    def settle_locked(self, row: ContainerRow) -> ContainerRow | None:
+        """As `settle`. The container's lock is held by the caller."""
+        if not self._is_behind(row):
+            return row
+        if row.state not in _ON:
+            row = self._record_start(row)
+            if not self._is_behind(row):
+                self.tell(row, "start")
+                return row
+        self.fold(row)
+        return self._store.find(row.id)
+
+    @contextlib.contextmanager
+    def at_rest(self, container_id: str) -> Iterator[ContainerRow | None]:
+        """The settled row, None when the container is gone. Its lock is held inside the block, and
+        it runs or nobody is at work for it: no monitor is about to start it, or to end."""
+        while True:
+            with self.locked(container_id):
+                found = self._store.find(container_id)
+                row = None if found is None else self.settle_locked(found)
+                directory = self._home.run_dir(container_id)
+                if row is None or row.state in _ON or not client.is_alive(directory):
+                    yield row
+                    return
+            time.sleep(_LOOK_SECONDS)  # without the lock, which an exit command needs
+
+    def clean_up(self, container_id: str) -> None:
+        """The exit command: what the monitor, whose lock is still held, left to do."""
+        with self.locked(container_id):
+            row = self._store.find(container_id)
+            if row is not None:
+                self.fold(row if row.state in _ON else self._record_start(row))
+
+    def _is_behind(self, row: ContainerRow) -> bool:
+        directory = self._home.run_dir(row.id)
+        if row.state not in _ON:
+            return self._unrecorded(row) is not None
+        if client.is_alive(directory):
             return False
-        return True
+        with Run(self._home, row.id) as run:
+            return not run.lives
 
-    def _sweep_run_dirs(self, running: set[str]) -> None:
-        for container_id in self._orphans(running):
+    def _unrecorded(self, row: ContainerRow) -> dict[str, Any] | None:
+        """The state of a run that the row does not know of."""
+        state = read_state(self._home.run_dir(row.id))
+        return state if state and state["started_ns"] > row.started_ns else None
+
+    def _record_start(self, row: ContainerRow) -> ContainerRow:
+        """The row, which says now what its starter would have said."""
+        state = self._unrecorded(row)
+        if state is None:
+            return row
+        columns: dict[str, Any] = {
+            "state": "running", "pid": state["pid"], "started_ns": state["started_ns"],
+            "finished_ns": 0, "exit_code": 0, "error": "", "oom_killed": False,
+        }  # fmt: skip
+        self._store.set_state(row.id, **columns)
+        return row._replace(**columns)
+
+    def reconcile(self) -> None:
+        """All rows are settled; what killed removals left of run directories and locks is gone."""
+        for row in self._store.list_(_ON):
+            self.settle(row)
+        ids = self._store.ids()
+        for container_id in _entries(f"{self._home.run_root}/containers"):
             directory = self._home.run_dir(container_id)
-            if not client.is_alive(directory) and self._store.find(container_id) is None:
+            if container_id in ids:
+                if os.path.exists(f"{directory}/state.json"):
+                    found = self._store.find(container_id)
+                    if found is not None:
+                        self.settle(found)
+            elif not client.is_alive(directory) and self._store.find(container_id) is None:
                 with contextlib.suppress(OSError):
                     remove_tree(directory)
+        for name in _entries(f"{self._home.run_root}/lock"):
+            # Ids are random: a lock that has no container now will never have one.
+            if len(name) == _ID_DIGITS and name not in ids and self._store.find(name) is None:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{self._home.run_root}/lock/{name}")
 
-    def _orphans(self, running: set[str]) -> Iterator[str]:
-        with contextlib.suppress(FileNotFoundError):
-            yield from set(os.listdir(f"{self._home.run_root}/containers")) - running
+
+def _entries(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []

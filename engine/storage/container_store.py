@@ -113,6 +113,10 @@ class ContainerStore:
             )
         ]
 
+    def ids(self) -> set[str]:
+        """Of all."""
+        return {container for (container,) in self._database.query("SELECT id FROM container")}
+
     def users(self) -> dict[str, list[str]]:
         """Names of containers by the id of their image."""
         users: dict[str, list[str]] = {}
@@ -145,6 +149,7 @@ class ContainerStore:
 
     def remove(self, container_id: str) -> None:
         """The row and its uses of volumes are gone."""
+        self._database.make_room()
         with self._database.transaction() as cursor:
             cursor.execute("DELETE FROM container WHERE id=?", (container_id,))
 

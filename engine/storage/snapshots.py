@@ -62,8 +62,9 @@ class Snapshots:
             ) from error
         try:
             os.mkdir(f"{place}/work", 0o700)
-            os.mkdir(f"{place}/diff", 0o755)
-            _dress(f"{place}/diff", lower)
+            os.mkdir(f"{place}/diff.new", 0o755)
+            _dress(f"{place}/diff.new", lower)
+            os.rename(f"{place}/diff.new", f"{place}/diff")  # nobody finds it half dressed
         except OSError as error:
             with contextlib.suppress(OSError):
                 remove_tree(place)
