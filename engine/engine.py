@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
     from engine.model.disk import DiskUsage
     from engine.model.event import Event
-    from engine.model.image import HistoryStep, Image, ImageSummary, Pushed, Removed
+    from engine.model.image import HistoryStep, Image, ImageMount, ImageSummary, Pushed, Removed
     from engine.model.layer import FileTree, LayerInfo, WasteRow
     from engine.model.manifest import ManifestChange, ManifestView
     from engine.model.network import Network, NetworkSummary
@@ -305,6 +305,16 @@ class Images(Protocol):
         cancel: Cancel | None = None,
     ) -> str:
         """The id of a new image whose one layer is the tar in `archive`, plain or compressed."""
+        ...
+
+    def mount(self, ref: str, target: str | None = None) -> str:
+        """The directory where it can be looked into, read-only: `target`, or one of the engine's.
+        It is not removed while it is mounted."""
+        ...
+
+    def mounts(self) -> Sequence[ImageMount]: ...
+    def unmount(self, ref: str, *, force: bool = False) -> Sequence[ImageMount]:
+        """What was unmounted: all mounts of an image, or the one at a path."""
         ...
 
     def tag(self, ref: str, target: str) -> None: ...

@@ -59,14 +59,16 @@ class LocalEngine:
         self._streams = Streams()
         self._database = database = Database(home)
         content = Content(home, database)
-        self._image_store = image_store = ImageStore(database, content)
+        self._image_store = image_store = ImageStore(database, content, self._places_of_images)
         container_store = ContainerStore(database)
         volume_store = VolumeStore(database)
         self._network_store = network_store = NetworkStore(database)
         self._networking: Networking | None = None
         snapshots = Snapshots(home, database)
         self.volumes = VolumeService(home, volume_store, snapshots)
-        self.images = ImageService(home, database, content, image_store, container_store.users)
+        self.images = ImageService(
+            home, database, content, image_store, container_store.users, snapshots
+        )
         self.layers = LayerService(home, database, image_store)
         self.registries = RegistryService()
         self._lifecycle = lifecycle = Lifecycle(
@@ -108,6 +110,11 @@ class LocalEngine:
         gc.start(home, database)
         lifecycle.reconcile()
         self._reconcile_networks()
+
+    def _places_of_images(self) -> dict[str, str]:
+        from engine.storage.image_mounts import places  # most commands ask for none
+
+        return places(self._home)
 
     def _open_networking(self) -> Networking:
         """Made when it is needed: its imports are a fifth of what a list costs."""
@@ -159,6 +166,9 @@ class LocalEngine:
         for row in self.containers.list(all=True):
             with contextlib.suppress(NotFound, Conflict):  # somebody else is removing it
                 self.containers.remove(row.id, force=True)
+        for mount in self.images.mounts():
+            with contextlib.suppress(NotFound, Conflict):
+                self.images.unmount(mount.path, force=True)
         self.close()
         from engine.network import reconcile
 

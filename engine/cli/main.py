@@ -105,12 +105,14 @@ GROUPS = {
             "inspect": "inspect:IMAGE_INSPECT",
             "load": "archives:LOAD",
             "ls": "images:IMAGES",
+            "mount": "image_mounts:MOUNT",
             "prune": "prune:IMAGE_PRUNE",
             "pull": "pull:PULL",
             "push": "push:PUSH",
             "rm": "images:RMI",
             "save": "archives:SAVE",
             "tag": "images:TAG",
+            "unmount": "image_mounts:UNMOUNT",
         },
     ),
     "manifest": (
@@ -157,7 +159,7 @@ GROUPS = {
 # docker's other names for the same.
 _ALIASES = {
     "container": {"list": "ls", "ps": "ls", "remove": "rm"},
-    "image": {"list": "ls", "remove": "rm"},
+    "image": {"list": "ls", "remove": "rm", "umount": "unmount"},
     "network": {"list": "ls", "remove": "rm"},
     "volume": {"list": "ls", "remove": "rm"},
 }

@@ -16,12 +16,21 @@ _OPTIONS = (("index", "off"), ("metacopy", "off"), ("redirect_dir", "off"))
 
 
 def mount_overlay(
-    lower: list[str], upper: str, work: str, target: str, *, one_by_one: bool = True
+    lower: list[str],
+    upper: str,
+    work: str,
+    target: str,
+    *,
+    source: str = "overlay",
+    attributes: int = 0,
+    one_by_one: bool = True,
 ) -> None:
     """`lower` (top first) and over them `upper` are mounted on directory `target`.
 
-    With an empty `upper` the mount is read-only. `one_by_one=False` takes the way of kernels
-    without `lowerdir+`, which is otherwise chosen when the kernel refuses it. Raises OSError.
+    With an empty `upper` the mount is read-only. `source` is what mountinfo shows, `attributes` are
+    mount_setattr(2)'s; neither counts for a single layer alone. `one_by_one=False` takes the way of
+    kernels without `lowerdir+`, which is otherwise chosen when the kernel refuses it. Raises
+    OSError.
     """
     for path in (*lower, *([upper, work] if upper else [])):
         if not os.path.isdir(path):  # overlayfs would say ENOENT without a name
@@ -31,11 +40,11 @@ def mount_overlay(
         if len(lower) == 1 and not upper:
             tree = readonly_clone(lower[0])  # overlayfs refuses a single layer
         elif one_by_one:
-            tree = _configure(lower, upper, work)
+            tree = _configure(lower, upper, work, source, attributes)
         else:
             tree = -1
         if tree < 0:
-            _mount_by_descriptors(lower, upper, work, directory)
+            _mount_by_descriptors(lower, upper, work, directory, source, attributes)
             return
         try:
             move_mount(tree, directory)
@@ -45,10 +54,11 @@ def mount_overlay(
         os.close(directory)
 
 
-def _configure(lower: list[str], upper: str, work: str) -> int:
+def _configure(lower: list[str], upper: str, work: str, source: str, attributes: int) -> int:
     """A detached mount; -1 when this kernel cannot take the layers one by one."""
     context = fsopen("overlay")
     try:
+        fsconfig(context, "source", source)
         for path in lower:
             fsconfig(context, "lowerdir+", path)
         if upper:
@@ -61,10 +71,12 @@ def _configure(lower: list[str], upper: str, work: str) -> int:
         if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
             return -1
         raise
-    return fsmount(context)
+    return fsmount(context, attributes)
 
 
-def _mount_by_descriptors(lower: list[str], upper: str, work: str, directory: int) -> None:
+def _mount_by_descriptors(
+    lower: list[str], upper: str, work: str, directory: int, source: str, attributes: int
+) -> None:
     """The same by mount(2): the layers are named by descriptors of ours, relative to their list."""
     home = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     descriptors: list[int] = []
@@ -82,7 +94,8 @@ def _mount_by_descriptors(lower: list[str], upper: str, work: str, directory: in
         options += "".join(f",{key}={value}" for key, value in _OPTIONS)
         if len(options) >= _PAGE_BYTES:
             raise failure("mount", errno.E2BIG, lower[0])
-        mount("overlay", f"/proc/self/fd/{directory}", "overlay", 0, options.encode())
+        # The attributes used are the same bits as mount(2)'s flags.
+        mount(source, f"/proc/self/fd/{directory}", "overlay", attributes, options.encode())
     finally:
         for each in descriptors:
             os.close(each)

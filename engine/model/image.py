@@ -67,6 +67,13 @@ class Image(NamedTuple):
     comment: str
 
 
+class ImageMount(NamedTuple):
+    """An image that can be looked into at a directory of the host."""
+
+    image_id: str
+    path: str
+
+
 class Removed(NamedTuple):
     """What `rmi` did, in the order of doing."""
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING
 
 from engine import journal
-from engine.errors import EngineError
+from engine.errors import Conflict, EngineError
 from engine.model.image import (
     HistoryEntry,
     HistoryStep,
     Image,
     ImageConfig,
+    ImageMount,
     ImageSummary,
     Pushed,
     Removed,
 )
+from engine.oci.digest import ImageID
 from engine.oci.reference import familiar, parse_reference
 from engine.storage import gc
 
@@ -25,10 +28,10 @@ if TYPE_CHECKING:
     from engine.engine import Cancel, OnProgress
     from engine.home import Home
     from engine.oci.config import ImageDocument
-    from engine.oci.digest import ImageID
     from engine.storage.content import Content
     from engine.storage.image_store import ImageRow, ImageStore, ListedImage
     from engine.storage.metadata import Database
+    from engine.storage.snapshots import Snapshots
 
 Filters = Sequence[tuple[str, str]]
 
@@ -43,12 +46,14 @@ class ImageService:
         content: Content,
         store: ImageStore,
         users: Callable[[], dict[str, list[str]]],
+        snapshots: Snapshots,
     ) -> None:
         self._home = home
         self._database = database
         self._content = content
         self._store = store
         self._users = users
+        self._snapshots = snapshots
 
     def list(self, *, all: bool = False, filters: Filters = ()) -> builtins.list[ImageSummary]:
         users = self._users()
@@ -273,6 +278,40 @@ class ImageService:
             self._measure_waste(row.id)
             self._tell("load", row.id, to.reference.familiar)
         return copied
+
+    def mount(self, ref: str, target: str | None = None) -> str:
+        """See storage.image_mounts, as for the two below."""
+        from engine.storage import image_mounts
+
+        row = self._store.get(ref)
+        path = image_mounts.mount(self._home, self._database, self._snapshots, row, target)
+        self._tell("mount", row.id, self._shown(row.id))
+        return path
+
+    def mounts(self) -> builtins.list[ImageMount]:
+        from engine.storage import image_mounts
+
+        return image_mounts.mounted(self._home)
+
+    def unmount(self, ref: str, *, force: bool = False) -> builtins.list[ImageMount]:
+        from engine.storage import image_mounts
+
+        if ref.startswith("/"):
+            path = os.path.realpath(ref)
+            found = [each for each in self.mounts() if each.path == path]
+        else:
+            image = self._store.get(ref).id
+            found = [each for each in self.mounts() if each.image_id == image]
+        if not found:
+            raise Conflict(f"{ref}: not mounted", "pydock image mount lists what is")
+        for each in reversed(found):
+            image_mounts.unmount(self._home, each.path, force=force)
+            self._tell("unmount", each.image_id, self._shown(each.image_id))
+        return found
+
+    def _shown(self, image: str) -> str:
+        names = self._store.references(ImageID(image))
+        return parse_reference(names[0]).familiar if names else image
 
     def tag(self, ref: str, target: str) -> None:
         row = self._store.get(ref)

@@ -19,6 +19,7 @@ from engine.model.prune import Doomed, Kept, Preview, Pruned
 from engine.oci.reference import parse_reference
 from engine.services.filters import has_label
 from engine.storage import content, gc, usage
+from engine.storage.image_mounts import places
 from engine.storage.usage import Measure, Parts
 
 if TYPE_CHECKING:
@@ -130,12 +131,17 @@ class Pruning:
         every: bool,
     ) -> None:
         users = _users((row.image_id, row.name) for row in staying)
+        mounted = places(self._home)
         for listed in self._images.list_():
             image = listed.row
             if listed.references and not every:
                 continue
-            if image.id in users:
-                reason = _in_use(users[image.id])
+            if image.id in users or image.id in mounted:
+                reason = (
+                    _in_use(users[image.id])
+                    if image.id in users
+                    else f"it is mounted at {mounted[image.id]}"
+                )
                 chosen.kept.append(Kept("image", image.id, _name(listed), reason))
             elif wanted.takes_image(image.created_ns, partial(self._labels, image)):
                 chosen.images.append(listed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.errors import Conflict, InvalidInput, NotFound, Unavailable, Unsupported
@@ -109,11 +109,18 @@ _CHAIN = """
 
 
 class ImageStore:
-    """Rows of images and references."""
+    """Rows of images and references. `mounted` tells where images are mounted on the host, by
+    their id: those stay."""
 
-    def __init__(self, database: Database, content: Content) -> None:
+    def __init__(
+        self,
+        database: Database,
+        content: Content,
+        mounted: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self._database = database
         self._content = content
+        self._mounted = mounted
 
     def record(self, cursor: sqlite3.Cursor, image: NewImage, chain_id: ChainID | None) -> None:
         """Part of the publishing transaction: its blobs, itself, and its name, which leaves
@@ -421,6 +428,7 @@ class ImageStore:
                 "SELECT name, state FROM container WHERE image_id=? ORDER BY name", (image,)
             ).fetchall()
             if is_last:
+                self._check_unmounted(image)
                 self._check_removable(ref, image, name, names, users, force)
             cursor.executemany("DELETE FROM reference WHERE name=?", [(each,) for each in going])
             if not is_last or users:
@@ -440,7 +448,10 @@ class ImageStore:
                 names = _column(cursor, "SELECT name FROM reference WHERE image=?", image)
                 more = [parse_reference(name).familiar for name in names if name not in expected]
                 users = _column(cursor, "SELECT name FROM container WHERE image_id=?", image)
-                if users:
+                place = self._mounted().get(image)
+                if place is not None:
+                    kept[image] = f"it is mounted at {place}"
+                elif users:
                     kept[image] = f"container {', '.join(sorted(users))} uses it"
                 elif more:
                     kept[image] = f"it has a new name, {', '.join(sorted(more))}"
@@ -453,6 +464,15 @@ class ImageStore:
                     cursor.execute("DELETE FROM image WHERE id=?", (image,))
                     images.append(image)
         return Dropped(tuple(images), kept, frozenset(blobs))
+
+    def _check_unmounted(self, image: ImageID) -> None:
+        place = self._mounted().get(image)
+        if place is not None:
+            raise Conflict(
+                f"conflict: unable to delete {image.partition(':')[2][:12]} (cannot be forced): "
+                f"image is mounted at {place}",
+                f"pydock image unmount {place}",
+            )
 
     def _check_removable(
         self,

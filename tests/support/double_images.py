@@ -1,6 +1,7 @@
 """The double's images: layers with file trees, a registry that can be slow."""
 
 import builtins
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +13,7 @@ from engine.model.image import (
     HistoryStep,
     Image,
     ImageConfig,
+    ImageMount,
     ImageSummary,
     Pushed,
     Removed,
@@ -333,6 +335,35 @@ class DoubleImages(DoubleArchives):
             raise NotFound(f"no {platform} of {reference.familiar} is here", "drop --platform")
         return image
 
+    def mount(self, ref: str, target: str | None = None) -> str:
+        with self._world.lock:
+            image = self.get(ref)
+            path = target or f"/run/pydock/mounts/{image.id[7:]}"
+            if target and not os.path.isdir(target):
+                raise NotFound(f"{target}: no such directory", "make it first")
+            owner = self._world.mounts.setdefault(path, image.id)
+            if owner != image.id:
+                raise Conflict(f"{path}: image {owner[7:19]} is mounted there", "unmount it first")
+            self._world.tell("image", "mount", image.id, ref, name=ref)
+            return path
+
+    def mounts(self) -> builtins.list[ImageMount]:
+        return [ImageMount(image, path) for path, image in self._world.mounts.items()]
+
+    def unmount(self, ref: str, *, force: bool = False) -> builtins.list[ImageMount]:
+        with self._world.lock:
+            if ref.startswith("/"):
+                found = [each for each in self.mounts() if each.path == ref]
+            else:
+                image = self.get(ref).id
+                found = [each for each in self.mounts() if each.image_id == image]
+            if not found:
+                raise Conflict(f"{ref}: not mounted", "pydock image mount lists what is")
+            for each in found:
+                del self._world.mounts[each.path]
+                self._world.tell("image", "unmount", each.image_id, ref, name=ref)
+            return found
+
     def tag(self, ref: str, target: str) -> None:
         with self._world.lock:
             image, reference = self.get(ref), parse_reference(target)
@@ -357,6 +388,12 @@ class DoubleImages(DoubleArchives):
             going = [parse_reference(ref).full] if by_name else names
             last = going == names
             users = self._users(image)
+            if last and image.id in self._world.mounts.values():
+                raise Conflict(
+                    f"conflict: unable to delete {image.id[7:19]} (cannot be forced): image is "
+                    "mounted",
+                    f"pydock image unmount {ref}",
+                )
             if last:
                 self._check_removable(ref, image, users, by_name, names, force)
             for name in going:

@@ -103,6 +103,7 @@ class World:
         self.containers: dict[str, Record] = {}
         self.images: dict[str, StoredImage] = {}
         self.references: dict[str, str] = {}  # full name → image id
+        self.mounts: dict[str, str] = {}  # path → image id
         self.remote: dict[str, StoredImage] = {}  # full name → what a registry has
         self.networks: dict[str, NetworkSummary] = {}
         self.endpoints: dict[str, EndpointInfo] = {}  # by container id
