@@ -16,6 +16,11 @@ def always(owner: Any) -> str:
     return ""
 
 
+def nothing(owner: Any) -> str:
+    """An empty line to begin with."""
+    return ""
+
+
 class Action(NamedTuple):
     """One thing that can be done.
 
@@ -31,6 +36,7 @@ class Action(NamedTuple):
     hint: bool = False  # worth a place in the footer
     danger: bool = False  # something may be lost
     takes: str = ""  # what `run` wants as a second argument: it is asked for in the `:` line
+    begin: Callable[[Any], str] = nothing  # what stands there already
 
     @property
     def scope(self) -> str:

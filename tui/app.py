@@ -17,7 +17,7 @@ from engine.errors import EngineError
 from tui import theme
 from tui.actions import Action, Registry
 from tui.feed import KINDS, Feed
-from tui.jobs import Jobs, pull
+from tui.jobs import Jobs
 from tui.keymap import DEFAULT, name_of
 from tui.output import OutputApp
 from tui.panes.containers import ContainersPane
@@ -29,6 +29,7 @@ from tui.panes.volumes import VolumesPane
 from tui.store import Store
 from tui.terminal import Terminal
 from tui.theme import Theme
+from tui.transfers import pull
 from tui.widgets.canvas import Part
 from tui.widgets.command import CommandLine
 from tui.widgets.drawn import Drawn, Movable
@@ -161,8 +162,9 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
 
     def _jobs_changed(self) -> None:
         if self.is_running:
-            for widget in (self.tab_row, self.flash, self.pane):
-                widget.redraw()
+            for widget in (self.tab_row, self.flash, self.pane, self.sheet):
+                if widget is not None:
+                    widget.redraw()
 
     def _work_line(self, width: int) -> list[Part]:
         return [] if self.pane.shows_jobs else self.jobs.line(width, self.cancel_key)
@@ -271,7 +273,7 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
         if reason:
             self.flash.say((f"{action.title}: ", "strong bold"), (reason, "text"))
         elif action.takes and not argument:
-            self.command.open(f"{action.word} ")
+            self.command.open(f"{action.word} {action.begin(owner)}")
         else:
             try:
                 result = action.run(owner, argument) if action.takes else action.run(owner)
@@ -386,6 +388,30 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
 
         await self.open(Help(f"keys in {self.pane.TITLE}", groups(self)))
 
+    async def work(self) -> None:
+        """What is at work, part by part."""
+        from tui.dialogs.work import Work
+
+        await self.open(Work(self.jobs))
+
+    async def log_in(self) -> None:
+        """To a registry."""
+        from tui import registries
+
+        await registries.log_in(self)
+
+    async def log_out(self, server: str) -> None:
+        """Of a registry."""
+        from tui import registries
+
+        await registries.log_out(self, server)
+
+    async def search(self) -> None:
+        """Find an image to pull."""
+        from tui import registries
+
+        await registries.search(self)
+
     async def error(self) -> None:
         """All of the last failure."""
         from tui.dialogs.text import TextSheet
@@ -425,6 +451,10 @@ ConsoleApp.ACTIONS = (
         "the last job",
         lambda app: "" if app.jobs.running else "nothing is at work",
     ),
+    Action("app.jobs", "jobs", ConsoleApp.work, "what is at work"),
+    Action("app.search", "search", ConsoleApp.search, "find an image to pull"),
+    Action("app.login", "login", ConsoleApp.log_in, "to a registry"),
+    Action("app.logout", "logout", ConsoleApp.log_out, "of a registry", takes="its name"),
     Action("app.next-pane", "next pane", lambda app: app.step(1)),
     Action("app.previous-pane", "previous pane", lambda app: app.step(-1)),
     Action("app.next-tab", "next tab", lambda app: app.step_tab(1), "of the detail"),

@@ -5,23 +5,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from engine.aio import offload
 from engine.engine import Cancel, OnProgress
-from engine.errors import Cancelled, EngineError
-from engine.model.progress import Progress
+from engine.model.progress import Phase, Progress
 from tui import format
-from tui.widgets.canvas import Part, middle
-
-if TYPE_CHECKING:
-    from tui.app import ConsoleApp
+from tui.widgets.canvas import EDGE, Canvas, Part, middle
 
 TICK_SECONDS = 0.25  # a bar moves at most four times a second
 RATE_SECONDS = 5.0
 SUBJECT = 32  # cells that a name may take
-HERE = frozenset({"cached", "exists"})  # layers of an image that nothing is done for
+STEP = 14  # cells for the name of a job or of a step in it
+BAR = 24
+HERE = frozenset({"cached", "exists", "mounted"})  # layers that nothing is done for
 LOADED = frozenset({"verifying", "extracting", "done"})  # all their bytes have come
+MOVING = frozenset({"downloading", "uploading", "compressing", "exporting"})
 T = TypeVar("T")
 
 
@@ -35,7 +34,7 @@ class Job:
         self.ended = threading.Event()  # its thread has nothing more to do
         self._lock = threading.Lock()
         self._steps: dict[str, Progress] = {}
-        self._text = ""
+        self._whole = Progress("", "queued")
         self._samples: deque[tuple[float, int]] = deque()
 
     def add(self, step: Progress) -> None:
@@ -44,7 +43,7 @@ class Job:
             if step.id:
                 self._steps[step.id] = step
             else:
-                self._text = step.text
+                self._whole = step
 
     def steps(self) -> list[Progress]:
         """Where each of its parts is, but for those that were here before."""
@@ -54,6 +53,8 @@ class Job:
     def bytes(self) -> tuple[int, int]:
         """How many have come, and of how many; (0, 0) while that is not known."""
         steps = self.steps()
+        if not steps:
+            return self._whole.current, self._whole.total
         done = sum(step.total if step.phase in LOADED else step.current for step in steps)
         return done, sum(step.total for step in steps)
 
@@ -83,10 +84,13 @@ class Job:
         steps = self.steps()
         if self.cancel.cancelled:
             return "stopping"
+        stuck = next((step for step in steps if step.phase == "retrying" and step.text), None)
+        if stuck is not None:
+            return stuck.text
         if not total:
-            return self._text or "starting"
+            return self._whole.text or "starting"
         if done >= total:
-            late = [s for s in steps if s.phase != "done"]
+            late = [s for s in steps if s.phase == "extracting"]
             return f"extracting, {len(late)} to go" if late else "nearly done"
         words = [] if short else [f"{format.size(done)} of {format.size(total)}"]
         rate = self.rate()
@@ -102,6 +106,38 @@ class Job:
             parts += format.bar(self.share, bar_cells)
             parts.append((f" {self.share:4.0%}", "strong bold"))
         return [*parts, (f"   {self.tail(short=short)}", "dim")]
+
+
+def draw(canvas: Canvas, y: int, rows: int, end: int, jobs: list[Job]) -> None:
+    """Jobs and, below each, the parts that it is made of: at most so many rows, up to column
+    `end`."""
+    last = y + rows
+    for job in jobs:
+        if y < last:
+            canvas.spans(EDGE, y, job.parts(BAR, pad=STEP - 1), end)
+            y += 1
+        for step in job.steps():
+            if y < last:
+                canvas.put(EDGE + 7, y, step.id[:10], "faint")
+                canvas.spans(EDGE + 7 + STEP, y, _step(step), end)
+                y += 1
+
+
+def height(jobs: list[Job]) -> int:
+    """The rows that `draw` would take."""
+    return sum(1 + len(job.steps()) for job in jobs)
+
+
+def _step(step: Progress) -> list[Part]:
+    share = 1.0 if step.phase == "done" else step.current / step.total if step.total else 0.0
+    words: Phase | str = step.phase
+    if step.phase in MOVING:
+        words = f"{format.size(step.current)} of {format.size(step.total)}"
+        words += "" if step.phase in ("downloading", "uploading") else f"   {step.phase}"
+    elif step.phase in ("retrying", "waiting") and step.text:
+        words = step.text
+    ink = "warn" if step.phase == "retrying" else "faint"
+    return [*format.bar(share, BAR, "dim"), (f" {share:4.0%}", "dim"), (f"   {words}", ink)]
 
 
 class Jobs:
@@ -175,27 +211,3 @@ class Jobs:
         narrow = width < 100
         parts = self.running[0].parts(12 if narrow else 24, short=narrow)
         return [*parts, (f"   {key}", "text bold"), (" cancels", "dim")]
-
-
-async def pull(console: "ConsoleApp", ref: str) -> None:
-    """Bring an image here while everything else goes on."""
-    flash, jobs = console.flash, console.jobs
-    if jobs.find("pull", ref):
-        flash.say((ref, "strong"), (" is being pulled already", "text"))
-        return
-    began = time.monotonic()
-    call = console.engine.images.pull
-    try:
-        row = await jobs.run(
-            "pull", ref, lambda progress, cancel: call(ref, progress=progress, cancel=cancel)
-        )
-    except Cancelled:
-        flash.say(("pull ", "text"), (ref, "strong"), (" cancelled; what came is kept", "text"))
-    except EngineError as error:
-        console.fail(f"pull {ref} failed", error)
-    else:
-        seconds = time.monotonic() - began
-        took = f"{seconds:.1f} s" if seconds < 60 else format.span(seconds)
-        size = format.size(row.size_bytes)
-        flash.say((ref, "strong"), (f" pulled in {took}, {size} unpacked", "text"))
-    console.feed.touch("images")

@@ -21,7 +21,10 @@ def groups(console: "ConsoleApp") -> list[Group]:
     for scope in (console.pane.SCOPE, *SCOPES):
         keys = []
         for action in registry.of([scope]):
-            if registry.key(action):
+            if action.id.startswith("app.pane-"):  # one line for all of them
+                if action.id == "app.pane-1":
+                    keys.append((f"1 … {len(console.panes)}", "panes"))
+            elif registry.key(action):
                 text = f"{action.title} {action.note}" if scope == "move" else action.title
                 keys.append((" ".join(registry.keys(action)[:2]), text))
         if keys:

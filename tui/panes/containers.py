@@ -12,7 +12,7 @@ from engine.aio import offload
 from engine.engine import Capability
 from engine.errors import EngineError
 from engine.model.container import ContainerSummary, PortMapping
-from tui import format
+from tui import format, prune, transfers
 from tui.actions import Action
 from tui.dialogs.confirm import Confirm, Item
 from tui.format import ABSENT
@@ -296,6 +296,11 @@ class ContainersPane(Pane):
         else:
             await self.each("pause", "paused", self.engine.containers.pause)
 
+    async def commit(self, name: str) -> None:
+        """An image of the container under the cursor, as it is now."""
+        if self.container is not None:
+            await transfers.commit(self.console, self.container, name)
+
     async def remove_them(self) -> None:
         """Ask, naming what would be lost; then remove them with their anonymous volumes."""
         targets = self.targets()
@@ -451,4 +456,19 @@ ContainersPane.ACTIONS = (
     _shows("processes", "Procs", "what runs in it", hint=True),
     _shows("inspect", "Inspect", "all that is known", hint=True),
     Action("containers.image", "image", ContainersPane.look_into, "its layers", _ANY, hint=True),
+    Action(
+        "containers.commit",
+        "commit",
+        ContainersPane.commit,
+        "make an image of it",
+        _ANY,
+        takes="its name",
+    ),
+    Action(
+        "containers.prune",
+        "prune",
+        lambda pane: prune.containers(pane.console),
+        "those that do not run",
+        danger=True,
+    ),
 )

@@ -146,16 +146,19 @@ def _layers(console: "ConsoleApp", image_id: str) -> tuple[LayerInfo, ...]:
 
 
 class Steps(ImageFacts):
-    """How it was built, first step first."""
+    """How it was built: every step, newest first as `history` has it, and what it weighs."""
 
-    def facts(self, image: Image) -> list[Line]:
+    async def read(self, image_id: str) -> list[Line]:
+        steps = await offload(self.console.engine.images.history, image_id)
         lines: list[Line] = []
-        for number, step in enumerate(image.history, 1):
+        for number, step in zip(range(len(steps), 0, -1), steps, strict=True):
             age = format.still_age((time.time_ns() - step.created_ns) / 1e9)
+            size = format.size(step.size_bytes) if step.size_bytes else ""
             lines.append(
                 (
                     (f"{number:>2}  {age if step.created_ns else ABSENT:>4}  ", "faint"),
-                    (plain_command(step.created_by), "dim" if step.empty_layer else "text"),
+                    (f"{size:>5}  ", "text"),
+                    (plain_command(step.created_by), "text" if size else "dim"),
                     (f"   {step.comment}" if step.comment else "", "faint"),
                 )
             )

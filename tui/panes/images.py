@@ -1,6 +1,7 @@
 """The images of the host: how big they are, what they share and waste, who uses them."""
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -9,9 +10,9 @@ from typing import ClassVar
 from textual.geometry import Region
 
 from engine.aio import offload
-from engine.errors import EngineError
+from engine.errors import EngineError, NotFound
 from engine.model.image import ImageSummary, Removed
-from tui import format
+from tui import format, jobs, prune, transfers
 from tui.actions import Action
 from tui.dialogs.confirm import Confirm, Item
 from tui.format import ABSENT
@@ -27,7 +28,7 @@ from tui.panes.image_detail import (
 )
 from tui.panes.layers import show_layers
 from tui.panes.pane import SPLIT_FROM, Head, Pane, Plan
-from tui.widgets.canvas import EDGE, Canvas, Part, tail
+from tui.widgets.canvas import Canvas, Part, tail
 from tui.widgets.drawn import Drawn
 from tui.widgets.table import Cell, Column, Row
 
@@ -42,7 +43,6 @@ BODIES: dict[str, type[ImageFacts]] = {
 SHARE, USERS = 12, 15
 SUMMARY_ROWS = 9
 MOST_JOBS = 8
-STEP = 14  # cells for the name of a job or of a step in it
 LIVE = ("running", "paused")
 COLUMNS = (
     Column("REPOSITORY:TAG"),
@@ -123,7 +123,11 @@ class ImagesPane(Pane):
                 ("   pull an image     ", "text"),
                 ("debian, alpine …", "faint"),
             ),
-            (("pydock load -i FILE", "info"), ("   loads one from an archive", "dim")),
+            (
+                ("L", "accent bold"),
+                ("   load an archive   ", "text"),
+                ("of docker save …", "faint"),
+            ),
         )
 
     # -- rooms
@@ -152,8 +156,7 @@ class ImagesPane(Pane):
         return self.size.width >= SPLIT_FROM
 
     def _jobs_height(self) -> int:
-        jobs = self.console.jobs.running
-        return min(MOST_JOBS, sum(1 + len(job.steps()) for job in jobs))
+        return min(MOST_JOBS, jobs.height(self.console.jobs.running))
 
     def draw(self, canvas: Canvas) -> None:
         rows = self._jobs_height()
@@ -163,24 +166,7 @@ class ImagesPane(Pane):
         super().draw(canvas)
         for head in self.plan(canvas.width, canvas.height).heads:
             if head.name == "jobs":
-                self._draw_jobs(canvas, head.y + 1, head.width - 2, rows)
-
-    def _draw_jobs(self, canvas: Canvas, y: int, end: int, rows: int) -> None:
-        last = y + rows
-        for job in self.console.jobs.running:
-            if y < last:
-                canvas.spans(EDGE, y, job.parts(24, pad=STEP - 1), end)
-                y += 1
-            for step in job.steps():
-                if y >= last:
-                    break
-                share = step.current / step.total if step.total else 0.0
-                if step.phase == "done":
-                    share = 1.0
-                canvas.put(EDGE + 7, y, step.id[:10], "faint")
-                x = canvas.spans(EDGE + 7 + STEP, y, format.bar(share, 24, "dim"))
-                canvas.spans(x, y, [(f" {share:4.0%}", "dim"), (f"   {step.phase}", "faint")], end)
-                y += 1
+                jobs.draw(canvas, head.y + 1, rows, head.width - 2, self.console.jobs.running)
 
     # -- rows
 
@@ -208,6 +194,31 @@ class ImagesPane(Pane):
         await offload(self.engine.images.tag, self.key, name)
         self.console.flash.say((title, "strong"), (" is now also ", "text"), (name, "strong"))
         self.console.feed.touch("images")
+
+    async def untag(self, name: str) -> None:
+        """One name less for the image under the cursor, which stays."""
+        row = self.image
+        if row is None or name not in row.references:
+            raise NotFound(
+                f"{name} is no name of this image", ", ".join(row.references if row else ())
+            )
+        await offload(self.engine.images.remove, name)
+        self.console.flash.say((name, "strong"), (" is no longer a name of it", "text"))
+        self.console.feed.touch("images")
+
+    async def push(self, name: str) -> None:
+        """The image under the cursor, to the registry that the name says."""
+        if self.image is not None:
+            await transfers.push(self.console, self.image, name)
+
+    async def save(self, path: str) -> None:
+        """The marked images, or the one under the cursor, in one archive."""
+        refs = [ref for row in self.targets() for ref in row.references or (row.id,)]
+        await transfers.save(self.console, refs, path)
+
+    async def load(self, path: str) -> None:
+        """What an archive holds."""
+        await transfers.load(self.console, path)
 
     def unmask(self) -> None:
         """Show what looks secret in the configuration, or hide it again."""
@@ -246,24 +257,27 @@ class ImagesPane(Pane):
         for target in targets:
             names = target.references[1:]
             text = f"also {', '.join(names)}" if names else short_id(target.id)
+            if target.used_by:
+                text = f"only untagged: {', '.join(target.used_by)} has it"
             size = format.size(target.size_bytes)
             items.append(Item(self.title_of(target.id), size, text))
         return items
 
     def _facts(self, targets: list[ImageSummary]) -> list[tuple[str, tuple[Part, ...]]]:
-        freed = sum(target.unique_bytes for target in targets)
-        shared = sum(target.size_bytes for target in targets) - freed
+        """What goes and what stays: an image that a container has loses its names only."""
+        going = [target for target in targets if not target.used_by]
+        freed = sum(target.unique_bytes for target in going)
+        shared = sum(target.size_bytes for target in going) - freed
         users = sorted({name for target in targets for name in target.used_by})
-        nothing = "next to nothing: others share its layers"
-        facts: list[tuple[str, tuple[Part, ...]]] = [
-            (
-                "frees",
-                (("at least ", "dim"), (format.size(freed), "ok bold"))
-                if freed
-                else ((nothing, "dim"),),
-            ),
-            ("stops", (("nothing", "dim"),)),
-        ]
+        nothing = "next to nothing: others share its layers" if going else "nothing"
+        frees: tuple[Part, ...] = ((nothing, "dim"),)
+        if freed:
+            frees = (("at least ", "dim"), (format.size(freed), "ok bold"))
+        names = [name for target in targets if target.used_by for name in target.references]
+        facts: list[tuple[str, tuple[Part, ...]]] = [("frees", frees)]
+        if names:
+            facts.append(("untags", ((", ".join(names), "text"),)))
+        facts.append(("stops", (("nothing", "dim"),)))
         if users:
             stay = (" stay, but cannot be made again", "dim")
             facts.append(("used by", ((", ".join(users), "warn"), stay)))
@@ -351,12 +365,38 @@ def _shows(name: str, tab: str, note: str) -> Action:
         pane.open_tab(tab)
 
     reason: Callable[[ImagesPane], str] = _some
-    return Action(f"images.{name}", name, run, note, reason)
+    return Action(f"images.{name}", name.replace("-", " "), run, note, reason)
+
+
+def _named(pane: ImagesPane) -> str:
+    return pane.image.references[0] if pane.image and pane.image.references else ""
+
+
+def _archive(pane: ImagesPane) -> str:
+    """A name for the archive of what would be saved."""
+    targets = pane.targets()
+    title = pane.title_of(targets[0].id) if len(targets) == 1 else "images"
+    plain = "".join(char if char.isalnum() or char in ".-" else "-" for char in title)
+    return f"{os.getcwd()}/{plain}.tar"
+
+
+def _has_names(pane: ImagesPane) -> str:
+    several = pane.image is not None and len(pane.image.references) > 1
+    return "" if several else _some(pane) or "it has no other name: remove takes the last one"
 
 
 ImagesPane.ACTIONS = (
     Action("images.layers", "layers", ImagesPane.look_into, "look into it", _some, hint=True),
     Action("images.tag", "tag", ImagesPane.tag, "one more name", _some, hint=True, takes="a name"),
+    Action(
+        "images.untag",
+        "untag",
+        ImagesPane.untag,
+        "one name less",
+        _has_names,
+        takes="a name",
+        begin=lambda pane: pane.image.references[-1],
+    ),
     Action(
         "images.remove",
         "remove",
@@ -366,7 +406,36 @@ ImagesPane.ACTIONS = (
         hint=True,
         danger=True,
     ),
+    Action(
+        "images.push",
+        "push",
+        ImagesPane.push,
+        "to its registry",
+        _some,
+        hint=True,
+        takes="a name",
+        begin=_named,
+    ),
+    Action(
+        "images.save",
+        "save",
+        ImagesPane.save,
+        "in an archive",
+        _some,
+        hint=True,
+        takes="a file",
+        begin=_archive,
+    ),
+    Action("images.load", "load", ImagesPane.load, "from an archive", takes="a file"),
     Action("images.unmask", "unmask", ImagesPane.unmask, "secret variables", _on_config),
     _shows("history", "History", "how it was built"),
+    _shows("used-by", "Used by", "its containers"),
     _shows("inspect", "Inspect", "all that is known"),
+    Action(
+        "images.prune",
+        "prune",
+        lambda pane: prune.images(pane.console),
+        "what is unused",
+        danger=True,
+    ),
 )

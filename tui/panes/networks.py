@@ -8,7 +8,7 @@ from textual.geometry import Region
 from engine.aio import offload
 from engine.errors import EngineError
 from engine.model.network import Network, NetworkSummary
-from tui import format
+from tui import format, prune
 from tui.actions import Action
 from tui.format import ABSENT
 from tui.panes.network_detail import Inspect, Map, Members, Ports, rates_of
@@ -212,4 +212,11 @@ NetworksPane.ACTIONS = (
     _shows("map", MAP, "who hangs on which"),
     _shows("ports", PORTS, "what is published"),
     _shows("inspect", INSPECT, "all that is known"),
+    Action(
+        "networks.prune",
+        "prune",
+        lambda pane: prune.networks(pane.console),
+        "those without members",
+        danger=True,
+    ),
 )

@@ -196,3 +196,20 @@ async def test_esc_goes_back_step_by_step() -> None:
         await shows(pilot, "1 of 12", gone=True)
         await pilot.press("escape")
         await shows(pilot, "marked", gone=True)
+
+
+async def test_commit_makes_an_image_of_it() -> None:
+    scene = Scene()
+    async with console(scene) as pilot:
+        await shows(pilot, "▌  ● db-1")
+        await pilot.press("C", *"kept/db:1", "enter")
+        await shows(pilot, "db-1 is now also the image kept/db:1", "Images 2")
+
+
+async def test_prune_takes_those_that_do_not_run() -> None:
+    scene = Scene()
+    async with console(scene) as pilot:
+        await pilot.press("b")
+        await shows(pilot, "Prune 2 containers?", "migrate-1", "old-job", "what they wrote is lost")
+        await pilot.press("y")
+        await shows(pilot, "2 containers pruned, 0 freed", "Containers 10")

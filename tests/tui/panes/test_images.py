@@ -1,10 +1,16 @@
 """The images pane: its screens, its keys, its verbs, the pull."""
 
+import os
+import stat
 import threading
+from pathlib import Path
+from typing import IO
 
 import pytest
 
-from engine.errors import Unavailable
+from engine.engine import Cancel, OnProgress
+from engine.errors import Cancelled, Unavailable
+from engine.model.progress import Progress
 from tests.support.console import console, matches_golden, shows
 from tests.support.scene import Scene
 from tests.support.scene_images import API, M, furnished
@@ -107,7 +113,7 @@ async def test_pull_is_a_job_that_survives_a_change_of_panes() -> None:
     scene.add_remote(REDIS, REDIS_LAYERS, step_seconds=0.03)
     async with console(scene, (200, 50), pane="images") as pilot:
         await pilot.press("p", *REDIS, "enter")
-        await shows(pilot, "◐ pull redis:7.4", "^x cancels", "── jobs ──", "downloading")
+        await shows(pilot, "◐ pull redis:7.4", "^x cancels", "── jobs ──", "of 16.0M")
         await pilot.press("1")
         await shows(pilot, "◐ pull ", "last 5 min", "^x cancels")
         await pilot.press("2")
@@ -181,8 +187,92 @@ async def test_the_same_pull_is_not_begun_twice() -> None:
         await pilot.press("p", *REDIS, "enter")
         await shows(pilot, "◐ pull redis:7.4")
         await pilot.press("p", *REDIS, "enter")
-        await shows(pilot, "redis:7.4 is being pulled already")
+        await shows(pilot, "pull redis:7.4 goes on already")
         assert len(pilot.app.jobs.running) == 1
+
+
+async def test_push_begins_with_the_name_and_says_what_arrived() -> None:
+    scene = furnished()
+    async with console(scene, (200, 50), pane="images", ref="mysql:8.4") as pilot:
+        await shows(pilot, "mysql:8.4")
+        await pilot.press("P", "enter")
+        await shows(pilot, "mysql:8.4 pushed in", "digest sha256:")
+        assert scene.images.remote_tags("mysql") == ["8.4"]
+
+
+async def test_push_under_another_name_gives_it_to_the_image() -> None:
+    scene = furnished()
+    async with console(scene, pane="images", ref="mysql:8.4") as pilot:
+        await shows(pilot, "mysql:8.4")
+        await pilot.press("P", "ctrl+u", *"push localhost:5000/db:1", "enter")
+        await shows(pilot, "localhost:5000/db:1 pushed in", "mysql:8.4 +1")
+        assert "localhost:5000/db:1" in names(scene)
+
+
+async def test_marked_images_are_saved_in_one_archive_that_loads(tmp_path: Path) -> None:
+    scene, path = furnished(), tmp_path / "two.tar"
+    async with console(scene, pane="images", ref="busybox:1.36") as pilot:
+        await shows(pilot, "busybox:1.36")
+        await pilot.press("k", "space", "space", "X", "ctrl+u", *f"save {path}", "enter")
+        await shows(pilot, "two.tar written in")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert os.listdir(tmp_path) == ["two.tar"]
+        await pilot.press("escape", "L", *str(path), "enter")
+        await shows(pilot, "2 images")
+        await pilot.press("X", "ctrl+u", *f"save {path}", "enter")
+        await shows(pilot, "two.tar failed: ")
+
+
+async def test_a_file_that_is_not_there_is_said() -> None:
+    async with console(furnished(), pane="images") as pilot:
+        await pilot.press("L", *"/none/a.tar", "enter")
+        await shows(pilot, "× load /none/a.tar failed: /none/a.tar: no such file or directory")
+        await pilot.press("X", "ctrl+u", *"save /none/a.tar", "enter")
+        await shows(pilot, "× save /none/a.tar failed: /none/a.tar: no such file or directory")
+
+
+async def test_a_save_that_ends_early_leaves_no_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def save(refs: list[str], output: IO[bytes], *, progress: OnProgress, cancel: Cancel) -> None:
+        output.write(b"half")
+        progress(Progress("", "exporting", 4, 8))
+        cancel.wait(10)
+        raise Cancelled("save: cancelled")
+
+    scene = furnished()
+    monkeypatch.setattr(scene.images, "save", save)
+    async with console(scene, pane="images") as pilot:
+        await shows(pilot, "mysql:8.4")
+        await pilot.press("X", "ctrl+u", *f"save {tmp_path}/a.tar", "enter")
+        await shows(pilot, "◐ save ", " 50%")
+        await pilot.press("ctrl+x")
+        await shows(pilot, "cancelled")
+        assert os.listdir(tmp_path) == []
+
+
+async def test_untag_takes_one_name_and_leaves_the_image() -> None:
+    scene = furnished()
+    scene.images.tag("mysql:8.4", "warehouse/db:blue")
+    async with console(scene, pane="images", ref="mysql:8.4") as pilot:
+        await shows(pilot, "mysql:8.4 +1")
+        await pilot.press("T", "enter")
+        await shows(pilot, "warehouse/db:blue is no longer a name of it", "Images 7")
+        await pilot.press("T")
+        await shows(pilot, "untag: it has no other name: remove takes the last one")
+        assert "warehouse/db:blue" not in names(scene)
+
+
+async def test_the_image_of_a_stopped_container_loses_its_names_only() -> None:
+    scene = furnished()
+    scene.containers.stop("job-1")
+    scene.containers.stop("probe")
+    async with console(scene, (120, 36), pane="images", ref=API) as pilot:
+        await shows(pilot, API)
+        await pilot.press("ctrl+d")
+        await shows(pilot, "only untagged: job-1, probe has it", "frees   nothing", "untags  ")
+        await pilot.press("y")
+        await shows(pilot, f"{API} removed, 0 freed", "<none>")
 
 
 async def test_a_filter_finds_every_name_of_an_image() -> None:
@@ -192,3 +282,58 @@ async def test_a_filter_finds_every_name_of_an_image() -> None:
         await shows(pilot, "mysql:8.4 +1")
         await pilot.press(*"/warehouse", "enter")
         await shows(pilot, "1 of 7", "mysql:8.4 +1")
+
+
+async def test_prune_names_what_goes_before_it_goes() -> None:
+    scene = furnished()
+    async with console(scene, pane="images") as pilot:
+        await shows(pilot, "mysql:8.4")
+        await pilot.press("b")
+        await matches_golden(pilot, "images-prune-80x24")
+        await pilot.press("a")
+        await matches_golden(pilot, "images-prune-all-80x24")
+        await pilot.press("enter")
+        await shows(pilot, "Prune 5 images?", gone=True)
+        assert len(names(scene)) > 5
+        await pilot.press("b", "tab", "enter")
+        await shows(pilot, "1 image pruned, 40.0M freed", "Images 6")
+
+
+async def test_with_nothing_to_prune_it_says_so() -> None:
+    async with console(Scene(()), pane="images") as pilot:
+        await pilot.press("b")
+        await shows(pilot, "Nothing to prune: no images that no container has")
+        await pilot.press("y")
+        await shows(pilot, "Nothing to prune")
+        await pilot.press("enter")
+        await shows(pilot, "Nothing to prune", gone=True)
+
+
+async def test_jobs_are_shown_part_by_part_and_ended_one_by_one() -> None:
+    scene = furnished()
+    scene.add_remote(REDIS, REDIS_LAYERS, step_seconds=0.5)
+    scene.add_remote("node:20", [{"usr/bin/node": 90 * M}], step_seconds=0.5)
+    async with console(scene, pane="images") as pilot:
+        await pilot.press("p", *REDIS, "enter", "p", *"node:20", "enter", "J")
+        await shows(pilot, "jobs", "◐ pull redis:7.4", "of 16.0M", "◐ pull node:20", "of 36.0M")
+        await pilot.press("j", "x")
+        await shows(pilot, "pull node:20 ", gone=True)
+        await shows(pilot, "◐ pull redis:7.4")
+        await pilot.press("escape", "J", "x")
+        await shows(pilot, "Nothing is at work.")
+
+
+async def test_a_pull_that_is_asked_to_wait_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pull(ref: str, *, progress: OnProgress, cancel: Cancel) -> None:
+        progress(Progress("a1b2c3", "downloading", 1 * M, 4 * M))
+        progress(Progress("d4e5f6", "retrying", 0, 4 * M, "429, again in 8 s"))
+        cancel.wait(10)
+        raise Cancelled("pull: cancelled")
+
+    scene = furnished()
+    monkeypatch.setattr(scene.images, "pull", pull)
+    async with console(scene, (200, 50), pane="images") as pilot:
+        await pilot.press("p", *REDIS, "enter")
+        await shows(
+            pilot, "1.00M of 4.00M", "  12%   429, again in 8 s", "   0%   429, again in 8 s"
+        )

@@ -60,3 +60,14 @@ async def test_a_filter_hides_rows() -> None:
     async with console(furnished(), pane="networks") as pilot:
         await pilot.press(*"/internal", "enter")
         await shows(pilot, "1 of 5", "backplane")
+
+
+async def test_prune_takes_networks_without_members() -> None:
+    scene = furnished()
+    scene.networks.create("lonely")
+    async with console(scene, pane="networks") as pilot:
+        await shows(pilot, "lonely")
+        await pilot.press("b")
+        await shows(pilot, "Prune 1 network?", "keeps   ", "backplane")
+        await pilot.press("y")
+        await shows(pilot, "1 network pruned", "Networks 5")
