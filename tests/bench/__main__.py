@@ -5,10 +5,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import console, pull, start
+from tests.bench import console, pull, push, start
 from tests.support import host
 
-PARTS = {"start": start.run, "pull": pull.run, "console": console.run}
+PARTS = {"start": start.run, "pull": pull.run, "push": push.run, "console": console.run}
 
 
 def main() -> None:
