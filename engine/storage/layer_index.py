@@ -180,7 +180,8 @@ class IndexBuilder:
         for path, row in self.rows.items():
             if row.compressed < 0:
                 stop = row.data_offset + row.stored + -row.stored % 512
-                self.rows[path] = row._replace(compressed=marks.between(row.header_offset, stop))
+                taken = marks.between(row.header_offset, stop)
+                self.rows[path] = Row._make((*row[:-1], taken))  # a third of what _replace takes
 
 
 class Facts(NamedTuple):

@@ -94,6 +94,7 @@ def _unpack(task: Task, report: Callable[[int], None]) -> Unpacked:
     root = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     builder = IndexBuilder()
     applied = LayerWriter(root, builder).apply(TarReader(inflater.chunks()))
+    report(task.blob_bytes)  # all is written; the index is still to be made
     disk_bytes = _disk_bytes(root, builder)
     os.close(root)
     found = f"sha256:{inflater.hash.hexdigest()}"

@@ -82,6 +82,7 @@ class TarReader:
         self._globals: dict[bytes, bytes] = {}
         self._global_text = b""
         self._octal = _Numbers()
+        self._sums = _Sums()
         self.entries = 0
 
     def __iter__(self) -> Iterator[Entry]:
@@ -165,21 +166,15 @@ class TarReader:
             fields = _HEADER.unpack(block)
             name, mode, uid, gid, octal_size, mtime, checksum, kind, link, magic = fields[:10]
             # One adler32 instead of a sum over 512 bytes: its low half is 1 + the sum mod 65521.
-            try:
-                expected = _number(checksum)
-                blank = sum(checksum) - 256
-                right = ((zlib.adler32(block) & 0xFFFF) - 1 - blank - expected) % 65521 == 0
-                right = right or _signed_sum(block) == expected
-            except ValueError:
-                right = False
-            if not right:
+            if zlib.adler32(block) & 0xFFFF != self._sums[checksum] and not _is_signed_sum(block):
                 if block == _ZERO_BLOCK:
                     if extended:
                         raise self._cut()
                     return None
                 raise Corrupt(f"layer entry {self.entries + 1}: header checksum is wrong")
             try:
-                size = _number(octal_size)
+                octal = self._octal
+                size = octal[octal_size]
                 if size < 0:
                     raise ValueError(f"size {size}")
                 if kind in b"xgLK":
@@ -212,8 +207,7 @@ class TarReader:
                 else:
                     name = long_name
                 link = link.partition(b"\0")[0] if long_link is None else long_link
-                octal = self._octal
-                owner, group, mtime_ns = octal[uid], octal[gid], _number(mtime) * 1_000_000_000
+                owner, group, mtime_ns = octal[uid], octal[gid], octal[mtime] * 1_000_000_000
                 xattrs: tuple[tuple[bytes, bytes], ...] = ()
                 pieces: list[tuple[int, int]] | None = None
                 real_size = -1
@@ -345,12 +339,26 @@ class TarReader:
 
 
 class _Numbers(dict[bytes, int]):
-    """Modes and owners repeat: parsed once each."""
+    """Numbers of headers repeat: parsed once each."""
 
     def __missing__(self, field: bytes) -> int:
-        if len(self) > 4096:
+        if len(self) > 65536:
             self.clear()
         value = self[field] = _number(field)
+        return value
+
+
+class _Sums(_Numbers):
+    """Checksums by their fields: each what the low half of adler32 is of a header that has it."""
+
+    def __missing__(self, field: bytes) -> int:
+        if len(self) > 65536:
+            self.clear()
+        try:
+            value = (_number(field) + sum(field) - 256 + 1) % 65521
+        except ValueError:
+            value = -1
+        self[field] = value
         return value
 
 
@@ -369,10 +377,13 @@ def _number(field: bytes) -> int:
     return int(digits, 8)
 
 
-def _signed_sum(block: bytes) -> int:
-    """The checksum as old tars with signed characters made it."""
+def _is_signed_sum(block: bytes) -> bool:
+    """Whether the checksum is right as old tars with signed characters made it."""
     masked = block[:148] + b"        " + block[156:]
-    return sum(masked) - 256 * sum(byte > 127 for byte in masked)
+    try:
+        return sum(masked) - 256 * sum(byte > 127 for byte in masked) == _number(block[148:156])
+    except ValueError:
+        return False
 
 
 def _pax_records(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -482,7 +493,7 @@ def _path(name: bytes) -> bytes:
     if name[:2] == b"./":
         name = name[2:]
     name = name.strip(b"/")
-    if b"." in name or b"//" in name:
+    if b"/." in name or b"//" in name or name[:1] == b".":
         parts = [part for part in name.split(b"/") if part not in (b"", b".")]
         if b".." in parts:
             raise ValueError(f"path {_shown(name)} leaves the layer")

@@ -13,25 +13,24 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import errno
 import fcntl
 import os
 import secrets
-import struct
 import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from engine.errors import Cancelled, Conflict, InvalidInput, Unavailable
-from engine.kernel.files import syncfs
 from engine.model.progress import Phase, Progress
 from engine.oci.digest import ChainID, DiffID, Digest, chain_ids
 from engine.storage import layer_fixup, name_list
 from engine.storage.compression import COMPLETE
 from engine.storage.content import Content
+from engine.storage.disk_sync import DiskSync
 from engine.storage.image_store import ImageStore, NewImage
 from engine.storage.layer_index import write_parent
+from engine.storage.layer_locks import LayerLocks
 from engine.storage.layer_worker import Task, Unpacked
 from engine.storage.leases import Lease
 from engine.storage.trash import discard, remove_tree
@@ -48,6 +47,7 @@ MAX_WORKERS = 4
 MAX_IMAGE_BYTES = 256 << 30
 BOTTOM = "bottom"  # parent_chain of a layer that was put right over no layer at all
 _POLL_SECONDS = 0.1
+_EARLY_SYNC_SECONDS = 1.0  # a layer that took longer has left much to write
 
 
 class Feed:
@@ -68,6 +68,7 @@ class Feed:
         self.failure: BaseException | None = None
         self.result: Unpacked | None = None  # None when another process unpacked it meanwhile
         self.directory = ""  # where it lies
+        self.started = time.monotonic()
 
     def advance(self, bytes_available: int) -> None:
         """That many bytes of the blob can be read."""
@@ -165,7 +166,8 @@ class Unpacking:
         self._threads: list[threading.Thread] = []
         self._diff_ids: list[DiffID] = []
         self._fixer: Worker | None = None
-        self._held = _LayerLocks(f"{home.root}/lock/layers")
+        self._held = LayerLocks(f"{home.root}/lock/layers")
+        self._sync = DiskSync(home.root)
         self.warnings: list[str] = []
         """What layers held that this host cannot keep, once per cause."""
         os.makedirs(self._staging, mode=0o700)
@@ -179,6 +181,7 @@ class Unpacking:
         for thread in self._threads:
             thread.join()
         self._held.close()
+        self._sync.close()
         place = discard(self._home, self._staging)
         if place and self._cancel.cancelled:
             # The caller is answered at once; the interpreter waits for this thread, not he.
@@ -262,14 +265,11 @@ class Unpacking:
 
     def _settle(self, image: NewImage, fresh: list[_Place], links: dict[_Place, int]) -> None:
         """All bytes are on the disk, then under their final names."""
-        sync = os.environ.get("PYDOCK_SYNC") != "off"
-        root = os.open(self._home.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            if sync:
-                syncfs(root)
+            self._sync.finish()
             for place in fresh:
                 links[place] = self._move_in(place)
-            if sync:
+            if self._sync.is_on:
                 for name in ("layers", "l", "blobs/sha256", "blobs/sha512"):
                     self._sync_directory(name)
         except OSError as error:
@@ -277,8 +277,6 @@ class Unpacking:
                 f"image {image.id[:19]}: {error.filename or self._home.root}: {error.strerror}",
                 "check the disk and its free space",
             ) from error
-        finally:
-            os.close(root)
 
     def _withdraw(self, place: _Place, link: int | None) -> None:
         """A layer that was moved in for nothing is gone again."""
@@ -359,6 +357,8 @@ class Unpacking:
         return False
 
     def _report(self, feed: Feed, done: int) -> None:
+        if done == feed.size_bytes and time.monotonic() - feed.started > _EARLY_SYNC_SECONDS:
+            self._sync.begin()
         # While it downloads that is what the line shows; current must not run backwards.
         if feed.is_complete:
             self._tell(feed, "extracting", done)
@@ -511,48 +511,3 @@ class Unpacking:
             )
             parent = chain
         return vain
-
-
-class _LayerLocks:
-    """Who unpacks which layer: byte ranges of one file, given up by the kernel with the process.
-
-    A process that holds some may only wait for one that sorts behind all of them, so no two can
-    wait for each other; else it unpacks the layer in vain, which costs time and nothing more.
-    fcntl(2), "Open file description locks".
-    """
-
-    def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._held: set[DiffID] = set()
-        self._lock = threading.Lock()
-
-    def take(self, diff_id: DiffID) -> bool:
-        """True when it is ours now."""
-        with self._lock:
-            try:
-                self._set(diff_id, fcntl.F_WRLCK)
-            except OSError as error:
-                if error.errno in (errno.EAGAIN, errno.EACCES):
-                    return False
-                raise
-            self._held.add(diff_id)
-            return True
-
-    def may_wait(self, diff_id: DiffID) -> bool:
-        with self._lock:
-            return all(held < diff_id for held in self._held)
-
-    def give_back(self, diff_id: DiffID) -> None:
-        with self._lock:
-            self._set(diff_id, fcntl.F_UNLCK)
-            self._held.discard(diff_id)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-    def _set(self, diff_id: DiffID, kind: int) -> None:
-        start = int(diff_id.partition(":")[2][:15], 16)
-        # struct flock of 64-bit Linux: type, whence, start, length, pid (0)
-        fcntl.fcntl(
-            self._descriptor, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", kind, 0, start, 1, 0)
-        )

@@ -12,7 +12,7 @@ from engine.engine import Cancel
 from engine.errors import Cancelled, Corrupt, EngineError, InvalidInput, Unavailable
 from engine.model.progress import Progress
 from engine.oci.digest import DiffID, chain_ids
-from engine.storage import unpack
+from engine.storage import disk_sync, unpack
 from engine.storage.layer_index import LayerIndex
 from engine.storage.snapshots import Snapshots
 from engine.storage.unpack import Unpacking
@@ -425,12 +425,22 @@ def test_hard_link_to_what_is_not_below(
 
 def test_sync_off_skips_syncfs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(unpack, "syncfs", calls.append)
+    monkeypatch.setattr(disk_sync, "syncfs", calls.append)
     bring_in(store, [SMALL])
     assert len(calls) == 1
     monkeypatch.setenv("PYDOCK_SYNC", "off")
     bring_in(store, [OTHER])
     assert len(calls) == 1
+
+
+def test_what_a_slow_layer_wrote_is_on_its_way_early(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(disk_sync, "syncfs", calls.append)
+    monkeypatch.setattr(unpack, "_EARLY_SYNC_SECONDS", 0.0)
+    bring_in(store, [SMALL])
+    assert len(calls) > 1
 
 
 def test_warnings_are_collected(store: Store) -> None:
