@@ -7,6 +7,7 @@ partial downloads, which the next one takes up.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 from typing import TypeVar
@@ -66,7 +67,20 @@ def pull(
         hosts or Hosts(),
     )
     with contextlib.closing(work.repository):
-        return work.run(wanted)
+        try:
+            return work.run(wanted)
+        except OSError as error:  # of this machine: no descriptor is left, a disk breaks
+            raise _explained(reference, error) from error
+
+
+def _explained(reference: Reference, error: OSError) -> Unavailable:
+    place = f"{error.filename}: " if error.filename else ""
+    reason = (error.strerror or str(error)).lower()
+    limits = error.errno in (errno.EMFILE, errno.ENFILE)
+    return Unavailable(
+        f"pull of {reference.familiar}: {place}{reason}",
+        "allow more open files: ulimit -n" if limits else "the kernel's log may say more: dmesg",
+    )
 
 
 class _Pull:
