@@ -12,7 +12,7 @@ from engine.kernel.mount import fsconfig, fsmount, fsopen, mount, move_mount, re
 
 _PAGE_BYTES = 4096
 # Their defaults differ by kernel build; a layer must mean the same on all of them.
-_OPTIONS = (("index", "off"), ("metacopy", "off"), ("redirect_dir", "off"))
+OPTIONS = (("index", "off"), ("metacopy", "off"), ("redirect_dir", "off"))
 
 
 def mount_overlay(
@@ -64,7 +64,7 @@ def _configure(lower: list[str], upper: str, work: str, source: str, attributes:
         if upper:
             fsconfig(context, "upperdir", upper)
             fsconfig(context, "workdir", work)
-        for key, value in _OPTIONS:
+        for key, value in OPTIONS:
             fsconfig(context, key, value)
     except OSError as error:
         os.close(context)
@@ -91,7 +91,7 @@ def _mount_by_descriptors(
             for path in (upper, work):
                 descriptors.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
             options += ",upperdir={},workdir={}".format(*descriptors[-2:])
-        options += "".join(f",{key}={value}" for key, value in _OPTIONS)
+        options += "".join(f",{key}={value}" for key, value in OPTIONS)
         if len(options) >= _PAGE_BYTES:
             raise failure("mount", errno.E2BIG, lower[0])
         # The attributes used are the same bits as mount(2)'s flags.

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from engine import home as homes
 from engine import journal
 from engine.model.system import Counts, Damage, EngineInfo
 
@@ -31,8 +30,13 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 def engine_info(home: Home, *, demo: bool) -> EngineInfo:
     """Facts about this host that do not change while the engine is open."""
+    from engine.storage import overlay_probe
+
     uname = os.uname()
     warnings = []
+    storage, warning = overlay_probe.describe(home)
+    if warning:
+        warnings.append(warning)
     if os.path.isdir(f"{home.root}/lost"):
         warnings.append(
             f"a database was lost: what its containers wrote is in {home.root}/lost, to be removed "
@@ -56,7 +60,7 @@ def engine_info(home: Home, *, demo: bool) -> EngineInfo:
         cpus=os.cpu_count() or 1,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         cgroup=_cgroup_version(),
-        storage=f"overlay on {homes.file_system(home.root)}",
+        storage=storage,
         seccomp=os.path.exists("/proc/sys/kernel/seccomp"),
         sync=sync,
         warnings=tuple(warnings),

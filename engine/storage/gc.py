@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from engine.model.image import Removed
 from engine.oci.digest import ChainID
 from engine.oci.reference import parse_reference
-from engine.storage import content, leases
+from engine.storage import content, leases, reserve
 from engine.storage.trash import discard, remove_tree
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def remove_image(
 
     Raises NotFound, Conflict (containers use it; an id with several names).
     """
+    database.make_room()
     _write_marker(home)
     unlinked = images.remove(ref, force=force)
     _save_names(database)
@@ -79,6 +80,7 @@ def remove_images(
 ) -> tuple[Dropped, Swept]:
     """Images by id, each with the names that it had when it was chosen, and all that they alone
     had. One that has another name by now, or a container, stays."""
+    database.make_room()
     _write_marker(home)
     dropped = images.drop(wanted)
     _save_names(database)
@@ -110,6 +112,7 @@ def plan(home: Home, database: Database) -> Plan:
 
 def start(home: Home, database: Database) -> None:
     """What killed processes left is gone. Cheap when there is nothing."""
+    reserve.keep(home.root)
     if os.path.exists(_marker(home)) or leases.dead(database) or ownerless_staging(home, database):
         sweep(home, database)
     content.drop_old_ingests(home, time.time() - INGEST_SECONDS)

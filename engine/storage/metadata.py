@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import Conflict, Corrupt, Unavailable
 from engine.home import Home, locked
+from engine.storage import reserve
 
 if TYPE_CHECKING:
     from engine.storage.rebuild import Rebuilt
@@ -158,6 +159,7 @@ class Database:
         self.path = f"{home.root}/db.sqlite"
         self.rebuilt: Rebuilt | None = None  # what was made again, as the old file was lost
         self._home = home
+        reserve.give(home.root, reserve.TO_OPEN_BYTES)
         self._lock_path = f"{home.root}/lock/migrate"
         self._local = threading.local()
         self._open: list[tuple[threading.Thread, sqlite3.Connection]] = []
@@ -204,6 +206,10 @@ class Database:
             if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
                 raise self._explained(error) from error
             raise
+
+    def make_room(self) -> None:
+        """Say first that something is about to go: a full disk takes the rows that say so."""
+        reserve.give(self._home.root)
 
     def close(self) -> None:
         """Every thread's connection is closed; the object is of no use any more."""

@@ -95,6 +95,7 @@ class VolumeStore:
     def remove(self, name: str) -> None:
         """Raises Conflict while a container, running or not, uses it."""
         row = self.get(name)
+        self._database.make_room()
         try:
             with self._database.transaction(publish=True) as cursor:
                 cursor.execute("DELETE FROM volume WHERE name=?", (name,))
