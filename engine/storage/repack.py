@@ -19,6 +19,7 @@ from engine.oci.descriptor import DOCKER_LAYER, OCI_LAYER, Descriptor
 from engine.oci.digest import Digest, ImageID, sha256_of
 from engine.oci.manifest import parse_manifest
 from engine.oci.tree import Tree
+from engine.storage import gc
 from engine.storage.compression import suffix_of
 from engine.storage.content import disk_full
 from engine.storage.deflate import Codec, deflate
@@ -54,6 +55,7 @@ class Repacking:
         self._directory = f"{home.root}/staging/{self._lease.id}"
         self._lock = threading.Lock()
         self._new: dict[Digest, Descriptor] = {}  # what stands for a layer, by its blob's digest
+        self._replaced: frozenset[str] = frozenset()  # what the image is not made of any more
         self._made: dict[Digest, str] = {}  # files of those that were made here
 
     def __enter__(self) -> Repacking:
@@ -64,6 +66,8 @@ class Repacking:
         self._lease.release()
         if place:
             remove_tree(place)
+        if self._replaced:
+            gc.sweep(self._home, self._database, self._replaced)
 
     def hold(self, tree: Tree) -> None:
         """Nobody collects what is in the tree, whatever happens to the image meanwhile."""
@@ -200,6 +204,7 @@ class Repacking:
         fresh = set(replaced.values())
         blobs = (*new.blobs, *(document for document, _ in new.documents))
         images.replace_blobs(image, replaced, [blob for blob in blobs if blob.digest in fresh])
+        self._replaced = frozenset(replaced)
 
 
 def _layer_type(blob: Descriptor, codec: str) -> str:

@@ -5,7 +5,9 @@ import io
 import json
 import random
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,10 +26,12 @@ from engine.registry.hosts import Hosts
 from engine.registry.pull import pull
 from engine.registry.push import Packing, push
 from engine.registry.timeouts import Timeouts
+from engine.storage import gc
 from engine.storage.archive import load
 from engine.storage.content import Content
 from engine.storage.image_store import ImageStore
 from engine.storage.metadata import Database
+from engine.storage.repair import fsck
 from tests.support import images
 from tests.support.fault_server import Exchange
 from tests.support.images import MadeImage, MadeIndex, layer_tar, make_image, make_index
@@ -39,6 +43,7 @@ pytestmark = pytest.mark.root
 FAST = Timeouts().scaled(1 / 20)
 HASTY = FAST._replace(stall_seconds=0.5, first_delay_seconds=0.005)
 MIB = 1 << 20
+_PYDOCK = "from engine.cli.main import script; script()"
 
 
 class Store(NamedTuple):
@@ -213,6 +218,8 @@ def test_raw_layers_are_compressed_and_kept_so(
     again = store.push(name)
     assert again.digest == digest
     assert "compressing" not in store.phases(image.layers[0].digest)
+    assert not any(Path(store.home.blob_path(each.digest)).exists() for each in image.layers)
+    assert list(fsck(store.home, store.database, repair=False)) == []
 
 
 def test_the_same_tar_makes_the_same_blob(store: Store, registry: Registry) -> None:
@@ -491,6 +498,51 @@ def test_a_server_that_always_breaks_off_is_given_up(store: Store, server: Uploa
     server.fault = faults(*[lambda exchange: server.cut(exchange, 1000)] * 20)
     with pytest.raises(Unavailable, match="6 times"):
         put(store, server, one_layer(3 * MIB))
+
+
+def test_a_cancel_ends_the_compression(store: Store, server: UploadServer) -> None:
+    cancel = Cancel()
+
+    def progress(step: Progress) -> None:
+        if step.phase == "compressing":
+            cancel.cancel()
+
+    image = make_image([{"a": noise(30 * MIB)}], compression="")
+    name = store.load(f"{server.host}/r:1", image)
+    with pytest.raises(Cancelled):
+        push(
+            parse_reference(name), home=store.home, database=store.database,
+            content=store.content, images=store.images, progress=progress, cancel=cancel,
+            hosts=Hosts(str(store.etc)),
+        )  # fmt: skip
+    assert not server.manifests
+    assert image.layers[0].digest not in server.blobs
+    assert store.images.get(name).manifest == image.manifest.digest
+
+
+@pytest.mark.parametrize("kills", [6, pytest.param(300, marks=pytest.mark.long)])
+def test_a_killed_push_leaves_nothing_that_the_next_one_minds(
+    store: Store, registry: Registry, kills: int
+) -> None:
+    layers = [{f"{n}": noise(2 * MIB, n)} for n in range(3)]
+    dice = random.Random(kills)
+    for number in range(kills):
+        image = make_image([*layers, {"number": str(number).encode()}], compression="")
+        name = store.load(f"{registry.host}/killed/{kills}:{number}", image)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _PYDOCK, "push", "-q", name],
+            cwd=Path(__file__).parents[3],
+        )
+        time.sleep(dice.uniform(0.1, 1.5))
+        process.kill()
+        process.wait()
+        gc.start(store.home, store.database)
+        assert not store.database.query("SELECT * FROM lease")
+        assert not list(Path(store.home.root, "staging").iterdir())
+        assert list(fsck(store.home, store.database, repair=False)) == []
+        pushed = store.push(name)
+        assert fetch(registry, f"killed/{kills}", str(number))[0] == pushed.digest
+        store.images.remove(name, force=True)
 
 
 # With other people's tools.
