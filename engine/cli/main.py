@@ -83,6 +83,7 @@ GROUPS = {
             "ls": "containers:PS",
             "pause": "lifecycle:PAUSE",
             "port": "containers:PORT",
+            "prune": "prune:CONTAINER_PRUNE",
             "rename": "lifecycle:RENAME",
             "restart": "lifecycle:RESTART",
             "rm": "lifecycle:RM",

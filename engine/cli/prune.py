@@ -1,5 +1,5 @@
-"""`system prune`, `image prune`, `volume prune`, `network prune`: says exactly what would go, asks,
-and takes exactly that."""
+"""`system prune`, and that of containers, images, volumes and networks: says exactly what would go,
+asks, and takes exactly that."""
 
 from __future__ import annotations
 
@@ -120,6 +120,21 @@ def _flags(example: str, *more: Flag) -> tuple[Flag, ...]:
 
 def _one(noun: str) -> tuple[str]:
     return (f"WARNING! This will remove {noun}.",)
+
+
+def _container(call: Call) -> int:
+    warning = _one("all stopped containers")
+    return _prune(call, ("container",), warning, filters=call.many("filter"))
+
+
+CONTAINER_PRUNE = Command(
+    "container prune",
+    "[OPTIONS]",
+    "Remove all stopped containers",
+    _container,
+    _flags("until=<timestamp>"),
+    most=0,
+)
 
 
 def _image(call: Call) -> int:

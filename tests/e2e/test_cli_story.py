@@ -171,6 +171,21 @@ def test_volumes_keep_their_data(debian: str, pydock: Pydock, tmp_path: Path) ->
     assert pydock("volume", "ls", "-q").stdout == ""
 
 
+def test_a_new_volume_begins_as_the_image_has_it(debian: str, pydock: Pydock) -> None:
+    script = "cat /etc/debian_version && stat -c %a:%U /etc/shadow && echo mine >/etc/hostname.new"
+    first = pydock("run", "--rm", "-v", "conf:/etc", debian, "sh", "-c", script).stdout
+    assert first.splitlines()[1] == "640:root"
+    again = pydock("run", "--rm", "-v", "conf:/x", debian, "cat", "/x/hostname.new")
+    assert again.stdout == "mine\n"
+    empty = pydock("run", "--rm", "-v", "none:/var/log:nocopy", debian, "ls", "-A", "/var/log")
+    assert empty.stdout == ""
+    refused = pydock("run", "--rm", "-v", "new:/etc/passwd", debian, "true", check=False)
+    assert refused.returncode == 125
+    assert "cannot mount volume over existing file" in refused.stderr
+    assert pydock("volume", "ls", "-q").stdout == "conf\nnone\n"
+    assert pydock("system", "fsck").returncode == 0
+
+
 def test_pause_kill_rename_and_wait(debian: str, pydock: Pydock) -> None:
     pydock("run", "-d", "--name", "one", debian, "sleep", "1000")
     pydock("pause", "one")

@@ -1,4 +1,4 @@
-"""`system df`, `system prune`, `image prune`, `volume prune`, `network prune`."""
+"""`system df`, `system prune`, and that of containers, images, volumes and networks."""
 
 import json
 
@@ -117,6 +117,44 @@ def test_system_prune_without_a_question(pydock: Pydock, full: Double) -> None:
 def test_the_filters_are_told(pydock: Pydock, full: Double) -> None:
     said = pydock("system", "prune", "--filter", "label!=keep", stdin=b"n\n")
     assert "\n\n  Items to be pruned will be filtered with:\n  - label!=keep\n\n" in said.out
+
+
+def test_container_prune_takes_what_does_not_run(pydock: Pydock, full: Double) -> None:
+    full.add_container("new", image="app:1", state="created")
+    full.add_container("still", image="app:1", state="paused")
+    ids = {row.name: row.id for row in full.containers.list(all=True)}
+    said = pydock("container", "prune", stdin=b"n\n")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("WARNING! This will remove all stopped containers.\n\n")
+    assert {line.strip() for line in said.lines[2:4]} == {"container   new", "container   done"}
+    assert said.out.endswith("Are you sure you want to continue? [y/N] ")
+    assert len(full.containers.list(all=True)) == 4
+    said = pydock("container", "prune", "-f", "--filter", "label=none")
+    assert said.out == "Total reclaimed space: 0B\n"
+    said = pydock("container", "prune", "--force")
+    assert said.lines[0] == "Deleted Containers:"
+    assert set(said.lines[1:3]) == {ids["new"], ids["done"]}
+    assert said.lines[3:] == ["", "Total reclaimed space: 0B"]
+    assert {row.name for row in full.containers.list(all=True)} == {"web", "still"}
+    said = pydock("container", "prune", "-f")
+    assert (said.code, said.out) == (0, "Total reclaimed space: 0B\n")
+
+
+@pytest.mark.parametrize(
+    ("filters", "said"),
+    [
+        (("colour=red",), "invalid filter 'colour'"),
+        (("until=yesterday",), "yesterday"),
+    ],
+)
+def test_a_bad_filter_of_container_prune_removes_nothing(
+    pydock: Pydock, full: Double, filters: tuple[str, ...], said: str
+) -> None:
+    words = [word for text in filters for word in ("--filter", text)]
+    done = pydock("container", "prune", "-f", *words)
+    assert (done.code, done.out) == (1, "")
+    assert said in done.err.splitlines()[0]
+    assert len(full.containers.list(all=True)) == 2
 
 
 def test_image_prune_takes_names_only_with_all(pydock: Pydock, full: Double) -> None:

@@ -1,0 +1,61 @@
+"""The verbs of containers, as far as they are not the contract's."""
+
+import time
+
+import pytest
+
+from engine.errors import InvalidInput
+from engine.local import LocalEngine
+from engine.model.container import CreateOptions
+from engine.model.prune import Preview
+
+pytestmark = pytest.mark.root
+
+
+def create(engine: LocalEngine, image: str, name: str, **labels: str) -> str:
+    return engine.containers.create(
+        CreateOptions(
+            image, name, command=("sleep", "1000"), network="none", labels=tuple(labels.items())
+        )
+    )
+
+
+def preview(engine: LocalEngine, *filters: tuple[str, str]) -> Preview:
+    return engine.system.prune_preview(("container",), filters=filters)
+
+
+def names(found: Preview) -> set[str]:
+    return {item.name for item in found.items}
+
+
+def test_a_prune_takes_stopped_containers_by_age_and_label(engine: LocalEngine, image: str) -> None:
+    create(engine, image, "new")
+    create(engine, image, "mine", owner="me", keep="no")
+    engine.containers.start(create(engine, image, "runs"))
+    assert names(preview(engine)) == {"new", "mine"}
+    assert [(each.name, each.reason) for each in preview(engine).kept] == [
+        ("runs", "it is running")
+    ]
+    assert names(preview(engine, ("label", "owner=me"))) == {"mine"}
+    assert names(preview(engine, ("label", "owner=me"), ("label", "keep=yes"))) == set()
+    assert names(preview(engine, ("label!", "owner"))) == {"new"}
+    assert names(preview(engine, ("until", "10m"))) == set()
+    assert names(preview(engine, ("until", str(time.time() + 1)))) == {"new", "mine"}
+    with pytest.raises(InvalidInput, match="more than one until filter specified"):
+        preview(engine, ("until", "1h"), ("until", "2h"))
+
+
+def test_a_prune_takes_what_it_said_and_the_volumes_stay(engine: LocalEngine, image: str) -> None:
+    create(engine, image, "one")
+    create(engine, image, "two")
+    found = preview(engine)
+    engine.containers.start("two")
+    create(engine, image, "three")
+    pruned = engine.system.prune(found)
+    assert [item.name for item in pruned.removed] == ["one"]
+    assert [item.name for item in pruned.kept] == ["two"]
+    assert {row.name for row in engine.containers.list(all=True)} == {"two", "three"}
+    assert len(engine.volumes.list()) == 3  # anonymous ones, as docker leaves them
+    for volume in engine.volumes.list():
+        if not volume.used_by:
+            engine.volumes.remove(volume.name)
