@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# What the tests need beside Python: a registry, small and real root file systems, a terminal.
+# What the tests need beside Python: a registry, small and real root file systems, a terminal, and
+# the tools that archives are exchanged with.
 PACKAGES = busybox-static debootstrap docker-registry e2fsprogs fonts-dejavu-core \
 	fonts-jetbrains-mono iproute2 nftables openssl \
-	python3-venv strace tmux
-PEERS = crun runc podman netavark skopeo
+	python3-venv strace tmux buildah podman skopeo umoci
+PEERS = crun runc netavark
 APT = DEBIAN_FRONTEND=noninteractive apt-get -q -y
 
 .PHONY: run test test-long check format bench screenshots clean lock packages

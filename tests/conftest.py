@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 CI = os.environ.get("CI") == "true"
 ROOT = os.geteuid() == 0
-TOOLS = ("docker-registry", "busybox", "debootstrap", "nft", "ip", "tmux", "strace", "mkfs.ext4")
+TOOLS = (
+    "docker-registry", "busybox", "debootstrap", "nft", "ip", "tmux", "strace", "mkfs.ext4",
+    "buildah", "podman", "skopeo", "umoci",
+)  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
