@@ -151,6 +151,7 @@ class _Push:
                 self._stop,
                 actions="pull,push",
                 readable=readable[:MAX_READABLE],
+                notice=lambda text: self._teller.tell("", "resolving", text=text),
             )
         ) as repository:
             uploads = Uploads(repository, self._timeouts)

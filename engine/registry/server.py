@@ -127,12 +127,8 @@ class Server:
         with self._lock:
             if self._found is None:
                 origin, _ = split_url(f"{source.scheme or 'https'}://{source.name}")
-                if (
-                    not source.scheme
-                    and self._hosts.may_speak_http(source.name)
-                    and not self._transport.speaks_tls(origin)
-                ):
-                    origin, _ = split_url(f"http://{source.name}")
+                if not source.scheme and self._hosts.may_speak_http(source.name):
+                    origin = self._find_scheme(origin)
                 authorizer = Authorizer(
                     self._transport,
                     origin,
@@ -144,3 +140,13 @@ class Server:
                 )
                 self._found = origin, authorizer
             return self._found
+
+    def _find_scheme(self, origin: Origin) -> Origin:
+        """https where somebody speaks TLS, else http; a name without a port has two of them."""
+        plain, _ = split_url(f"http://{self.source.name}")
+        try:
+            return origin if self._transport.speaks_tls(origin) else plain
+        except (Unavailable, Transient):
+            if plain.port == origin.port or not self._transport.listens(plain):
+                raise
+            return plain

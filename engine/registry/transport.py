@@ -178,6 +178,15 @@ class Transport:
         self.give_back(origin, connection, sock, reusable=True)
         return True
 
+    def listens(self, origin: Origin) -> bool:
+        """True when a connection stands (it is kept)."""
+        try:
+            connection, sock = self._open(origin)
+        except (Unavailable, Transient):
+            return False
+        self.give_back(origin, connection, sock, reusable=True)
+        return True
+
     def close(self) -> None:
         """Closes what is idle."""
         with self._lock:

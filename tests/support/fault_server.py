@@ -121,17 +121,21 @@ class _Server(ThreadingHTTPServer):
 
 
 class FaultServer:
-    """Listens on a free loopback port from construction on; `stop` or leaving ends it."""
+    """Listens on loopback (`port` 0: any) from construction on; `stop` or leaving ends it."""
 
     def __init__(
-        self, script: Script = lambda exchange: False, *, tls: Certificate | None = None
+        self,
+        script: Script = lambda exchange: False,
+        *,
+        tls: Certificate | None = None,
+        port: int = 0,
     ) -> None:
         self.script = script
         self.requests: list[Request] = []
         self.documents: dict[str, tuple[str, bytes, str]] = {}
         self.lock = threading.Lock()
         self.stopped = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), Exchange)
+        self._server = _Server(("127.0.0.1", port), Exchange)
         self._server.faults = self
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -3,13 +3,17 @@
 import base64
 import json
 from collections.abc import Callable
+from email.message import Message
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.errors import Corrupt, EngineError, InvalidInput, NotFound, Unavailable
 from engine.oci.descriptor import Descriptor
-from engine.registry.client import Repository
+from engine.registry.client import Repository, _starts_at
 from engine.registry.hosts import Hosts
 from engine.registry.retry import Transient
 from tests.support import images
@@ -93,6 +97,17 @@ def test_registry_with_tokens_and_tls(
         giver.anonymous = True
         log_in(user_home, "another")
         check(open_repository(reference))
+
+
+@pytest.mark.root
+def test_registry_without_a_port_is_found_at_80_when_that_is_allowed(
+    open_repository: Open, etc: Path
+) -> None:
+    with FaultServer(port=80) as server:
+        images.serve(server, "ns/r", "1", IMAGE)
+        check(open_repository("localhost/ns/r:1"))
+    with pytest.raises(Unavailable, match="localhost: connection refused"):
+        open_repository("localhost/ns/r:1").head_manifest("1")
 
 
 def test_docker_hubs_names_and_addresses(
@@ -332,3 +347,48 @@ def test_credentials_do_not_follow_an_upload_address_abroad(
         assert abroad.requests[0].headers["Authorization"] is None
         with pytest.raises(Unavailable, match="private address"):
             repository.request("PUT", "http://169.254.169.254/x", {}, b"data")
+
+
+CONTENT_RANGE = st.one_of(
+    st.text(max_size=40),
+    st.from_regex(r"\A ?bytes [0-9]{0,21}-[0-9]{0,21}/([0-9]{0,21}|\*)? ?\Z"),
+)
+
+
+def believed(header: str, offset: int, size: int) -> bool:
+    message = Message()
+    message["Content-Range"] = header
+    response = SimpleNamespace(status=206, headers=message)
+    return _starts_at(response, offset, size)  # type: ignore[arg-type]
+
+
+@given(CONTENT_RANGE, st.integers(1, 99))
+def test_any_content_range_is_read_without_harm(header: str, offset: int) -> None:
+    expected = {f"bytes {offset}-99/100", f"bytes {offset}-99/*"}
+    assert believed(header, offset, 100) == (header.strip() in expected)
+
+
+@pytest.mark.long
+@given(CONTENT_RANGE, st.integers(1, 99))
+@settings(max_examples=100_000, deadline=None)
+def test_very_many_content_ranges_are_read_without_harm(header: str, offset: int) -> None:
+    expected = {f"bytes {offset}-99/100", f"bytes {offset}-99/*"}
+    assert believed(header, offset, 100) == (header.strip() in expected)
+
+
+@pytest.mark.parametrize(
+    ("header", "right"),
+    [
+        ("bytes 5-99/100", True),
+        ("bytes 5-99/*", True),
+        ("bytes 5-98/100", False),
+        ("bytes 4-99/100", False),
+        ("bytes 5-99/101", False),
+        ("bytes 5-99", False),
+        ("items 5-99/100", False),
+        ("bytes ٥-99/100", False),
+        ("", False),
+    ],
+)
+def test_content_range_must_be_what_was_asked_for(header: str, right: bool) -> None:
+    assert believed(header, 5, 100) is right
