@@ -400,10 +400,13 @@ class Layers(Protocol):
         self,
         ref: str,
         *,
+        advice: bool = False,
         platform: str | None = None,
         progress: OnProgress | None = None,
         cancel: Cancel | None = None,
-    ) -> Analysis: ...
+    ) -> Analysis:
+        """With `advice` packages and findings too: files are read for it."""
+        ...
 
 
 class Networks(Protocol):

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from engine.model.analysis import Analysis, DiveNumbers
 
 _TOP = 10
+_PATHS = 3
+SAFETY = {
+    "S0": "changes nothing that can be seen",
+    "S1": "can be made again",
+    "S2": "documents and the like",
+    "S3": "needs a test",
+    "S4": "another way to run",
+}
 _COMMAND_WIDTH = 45  # as in `history`
 _FORMATS = ("text", "json")
 PLATFORM = Flag("platform", "Look at the given platform variant of an archive", kind="string")
@@ -41,7 +49,10 @@ def _analyze(call: Call) -> int:
     ref = call.words[0]
     with cancelled_by_signals() as cancel:
         analysis = layers_of(call, [ref]).analyze(
-            ref, platform=call.one("platform") or None, cancel=cancel
+            ref,
+            advice=call.on("advice"),
+            platform=call.one("platform") or None,
+            cancel=cancel,
         )
     if call.on("dive-compat"):
         if style == "json":
@@ -52,6 +63,8 @@ def _analyze(call: Call) -> int:
         _print_json(call, document(analysis))
     else:
         _print_text(call, analysis)
+        if call.on("advice"):
+            _print_advice(call, analysis)
     return 0
 
 
@@ -61,6 +74,7 @@ ANALYZE = Command(
     "Show where the bytes of an image are, and which are wasted",
     _analyze,
     (
+        Flag("advice", "Show what would make the image smaller"),
         Flag("dive-compat", "Count as dive does, its faults included"),
         Flag("format", 'Format of the report ("text", "json")', kind="string", default="text"),
         PLATFORM,
@@ -131,6 +145,32 @@ def _print_losses(call: Call, analysis: Analysis) -> None:
     print_table(call.output, [[*row[:-1], scrub(row[-1])] for row in paths], minimum=0)
     if len(analysis.waste) > _TOP:
         call.output.line(f"… and {len(analysis.waste) - _TOP} more paths")
+
+
+def _print_advice(call: Call, analysis: Analysis) -> None:
+    output = call.output
+    output.line("")
+    if not analysis.findings:
+        output.line("Nothing was found that would make it smaller.")
+        return
+    raw = sum(finding.raw_bytes for finding in analysis.findings)
+    packed = sum(finding.compressed_bytes for finding in analysis.findings)
+    output.line(f"To save:     {size(raw)}, {size(packed)} compressed")
+    for finding in analysis.findings:
+        output.line("")
+        saved = f"{size(finding.raw_bytes)}, {size(finding.compressed_bytes)} compressed"
+        saved = saved if finding.raw_bytes else "no bytes by itself"
+        output.line(f"{finding.rule}  {finding.severity}: {finding.title}: {saved}")
+        output.line(f"     {finding.confidence}, {SAFETY[finding.safety]}")
+        if finding.layers:
+            where = ", ".join(str(layer) for layer, _ in finding.layers[:8])
+            output.line(f"     layer {where}: {ellipsis(scrub(finding.command), 60)}".rstrip(": "))
+        for path in finding.paths[:_PATHS]:
+            output.line(f"     /{scrub(path)}")
+        if finding.path_count > _PATHS:
+            output.line(f"     … and {finding.path_count - _PATHS} more paths")
+        for line in finding.fix.split("\n"):
+            output.line(f"     > {scrub(line)}")
 
 
 def _print_dive(call: Call, dive: DiveNumbers) -> None:
@@ -207,6 +247,20 @@ def document(analysis: Analysis) -> dict[str, Any]:
             {"Path": f"/{row.path}", "Size": row.waste_bytes, "WrittenIn": list(row.written_in),
              "RemovedIn": None if row.removed_in < 0 else row.removed_in}
             for row in analysis.waste
+        ],
+        "Packages": [
+            {"Kind": each.kind, "Name": each.name, "Version": each.version, "Layer": each.layer,
+             "Size": each.size_bytes, "CompressedSize": each.compressed_bytes}
+            for each in analysis.packages
+        ],
+        "Findings": [
+            {"Rule": each.rule, "Title": each.title, "Severity": each.severity,
+             "Confidence": each.confidence, "Safety": each.safety, "Size": each.raw_bytes,
+             "CompressedSize": each.compressed_bytes,
+             "Layers": [{"Layer": layer, "Size": part} for layer, part in each.layers],
+             "Paths": [f"/{path}" for path in each.paths], "PathCount": each.path_count,
+             "Line": each.command, "Fix": each.fix}
+            for each in analysis.findings
         ],
         "Duplicates": [
             {"Paths": [f"/{path}" for path in group.paths], "Size": group.size_bytes,

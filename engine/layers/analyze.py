@@ -4,18 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.layers.advisor.advise import advise
+from engine.layers.advisor.ledger import Case
+from engine.layers.base import base_layers
+from engine.layers.contents import Contents
 from engine.layers.dive_compat import measure
 from engine.layers.files import Files
+from engine.layers.packages import Installed, as_package, find_packages
 from engine.layers.secrets import find_secrets
 from engine.layers.tree import ImageLayers
-from engine.model.analysis import Analysis, Duplicate, Loss, Special
+from engine.model.analysis import Analysis, Duplicate, Finding, Loss, Special
+from engine.model.image import HistoryEntry
+from engine.oci.config import ImageDocument
 
 _SHOWN = 1000  # rows of a list; who wants more opens the tree
 
 
-def analyze(view: ImageLayers, *, base_layers: int = 0) -> Analysis:
-    """What `view` shows, in numbers. `base_layers` at the bottom are not the image's own."""
+def analyze(
+    view: ImageLayers,
+    *,
+    history: Sequence[HistoryEntry] = (),
+    config: ImageDocument | None = None,
+    contents: Contents | None = None,
+) -> Analysis:
+    """What `view` shows, in numbers; with `contents`, packages and advice too."""
     files = Files(view.merged, view.indexes)
+    base = base_layers(history, len(view.layers))
+    packages: Sequence[Installed] = ()
+    findings: Sequence[Finding] = ()
+    if contents is not None:
+        packages = find_packages(files, contents)
+        findings = advise(
+            Case(
+                files, contents, view.reference, config,
+                [layer.command for layer in view.layers],
+                [step.created_by for step in history], packages, base,
+            )
+        )  # fmt: skip
     losses = [Loss(*key, size) for key, size in view.causes.items()]
     losses.sort(key=lambda loss: (-loss.size_bytes, loss))
     return Analysis(
@@ -29,10 +54,12 @@ def analyze(view: ImageLayers, *, base_layers: int = 0) -> Analysis:
         efficiency=view.efficiency,
         losses=tuple(losses),
         waste=tuple(view.waste()[:_SHOWN]),
-        base_layers=base_layers,
+        base_layers=base,
         dive=measure(view.indexes),
         duplicates=tuple(_duplicates(files)),
+        packages=tuple(map(as_package, packages)),
         specials=_specials(files),
+        findings=tuple(findings),
     )
 
 

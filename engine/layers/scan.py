@@ -110,10 +110,10 @@ def scan(argument: tuple[Any, ...], report: Callable[[int], None]) -> str:
         message = error.message.removeprefix("layer ").removeprefix("layer: ")
         raise type(error)(f"layer {name}: {message}", error.hint) from error
     builder.estimate(marks)
-    rows = builder.rows.values()
+    rows = builder.rows
     facts = Facts(
         found, task.digest or found, "", raw_bytes, task.blob_bytes,
-        sum(row.size for row in rows), 0, sum(not row.mark & IMPLIED for row in rows),
+        sum(row.size for row in rows.values()), 0, len(rows) - len(rows.marked(IMPLIED)),
         tuple(builder.shadowed),
     )  # fmt: skip
     write_index(task.index_path, builder, facts)
@@ -287,7 +287,7 @@ class _Layer:
         origin = row.link if row.kind == HARDLINK else source
         self._builder.put(
             real,
-            self._rows.get(origin, row)._replace(
+            (self._rows.get(origin) or row)._replace(
                 kind=HARDLINK, size=0, link=origin, stored=0, compressed=-1,
                 header_offset=entry.header_offset, data_offset=entry.data_offset,
             ),

@@ -40,9 +40,9 @@ def index_directory(path: str, index_path: str) -> None:
             f"{os.fsdecode(error.filename or path)}: {(error.strerror or str(error)).lower()}",
             "name a directory that can be read; as root, any can",
         ) from error
-    rows = builder.rows.values()
-    size_bytes = sum(row.size for row in rows)
-    disk_bytes = sum(row.stored for row in rows)
+    rows = builder.rows
+    size_bytes = sum(row.size for row in rows.values())
+    disk_bytes = sum(row.stored for row in rows.values())
     name = f"dir:{os.path.abspath(path)}"
     write_index(
         index_path, builder, Facts(name, name, "", 0, 0, size_bytes, disk_bytes, len(rows), ())

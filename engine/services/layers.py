@@ -15,6 +15,7 @@ from engine.oci.reference import parse_reference
 if TYPE_CHECKING:
     from engine.engine import Cancel, LayerView, OnProgress
     from engine.home import Home
+    from engine.layers.contents import Contents
     from engine.layers.tree import ImageLayers
     from engine.model.analysis import Analysis
     from engine.model.image import HistoryEntry
@@ -31,6 +32,7 @@ class _Opened(NamedTuple):
 
     view: ImageLayers
     document: ImageDocument | None  # a plain directory has none
+    contents: Contents
 
 
 class LayerFiles:
@@ -56,12 +58,13 @@ class LayerFiles:
         self,
         ref: str,
         *,
+        advice: bool = False,
         platform: str | None = None,
         progress: OnProgress | None = None,
         cancel: Cancel | None = None,
     ) -> Analysis:
         with self.opened(ref, platform, progress, cancel) as opened:
-            return _analyze(opened)
+            return _analyze(opened, advice)
 
     @contextlib.contextmanager
     def opened(
@@ -73,6 +76,7 @@ class LayerFiles:
     ) -> Iterator[_Opened]:
         """The image at the path `ref`; the view stays open. Raises as layers.source."""
         from engine.layers.cache import IndexCache
+        from engine.layers.contents import BlobContents, UnpackedContents
         from engine.layers.source import is_root_directory, open_source
         from engine.layers.tree import open_layers
         from engine.layers.walk import index_directory
@@ -84,7 +88,7 @@ class LayerFiles:
                 index_directory(path, f"{scratch}/directory.pdl")
                 # The index is mapped: it may go when the scratch directory does.
                 view = open_layers(ref, "", [f"{scratch}/directory.pdl"], ())
-                yield _Opened(view, None)
+                yield _Opened(view, None, UnpackedContents([path]))
                 return
             wanted = parse_platform(platform) if platform else None
             found = open_source(path, name, scratch=scratch, wanted=wanted)
@@ -92,7 +96,8 @@ class LayerFiles:
             cache = IndexCache(self._cache)
             indexes = cache.indexes(found.layers, progress=progress, cancel=cancel)
             view = open_layers(found.name or ref, found.image_id, indexes, _steps(found.document))
-            yield _Opened(view, found.document)
+            offsets = [index.data_offset for index in view.indexes]
+            yield _Opened(view, found.document, BlobContents(found.layers, offsets))
 
 
 class LayerService:
@@ -119,12 +124,13 @@ class LayerService:
         self,
         ref: str,
         *,
+        advice: bool = False,
         platform: str | None = None,
         progress: OnProgress | None = None,
         cancel: Cancel | None = None,
     ) -> Analysis:
         with self._opened(ref, platform, progress, cancel) as opened:
-            return _analyze(opened)
+            return _analyze(opened, advice)
 
     @contextlib.contextmanager
     def _opened(
@@ -147,20 +153,23 @@ class LayerService:
             yield opened
 
     def _from_store(self, row: ImageRow) -> _Opened:
+        from engine.layers.contents import UnpackedContents
         from engine.layers.tree import open_layers
 
         layers = self._store.layers_of(row)
         sharers = self._store.sharers([layer[0] for layer in layers], row.id)
         names = self._store.references(row.id)
         document = self._store.config(row)
+        directories = [self._home.layer_dir(layer[0]) for layer in layers]
         view = open_layers(
             parse_reference(names[0]).familiar if names else row.id[7:19],
             row.id,
-            [f"{self._home.layer_dir(layer[0])}/layer.pdl" for layer in layers],
+            [f"{directory}/layer.pdl" for directory in directories],
             _steps(document),
             [tuple(sharers.get(layer[0], ())) for layer in layers],
         )
-        return _Opened(view, document)
+        contents = UnpackedContents([f"{directory}/diff" for directory in directories])
+        return _Opened(view, document, contents)
 
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[str]:
@@ -200,12 +209,15 @@ def _steps(document: ImageDocument) -> Sequence[HistoryEntry]:
     return history_of(document)
 
 
-def _analyze(opened: _Opened) -> Analysis:
+def _analyze(opened: _Opened, advice: bool) -> Analysis:
     from engine.layers.analyze import analyze
-    from engine.layers.base import base_layers
 
     try:
-        history = _steps(opened.document) if opened.document else ()
-        return analyze(opened.view, base_layers=base_layers(history, len(opened.view.layers)))
+        return analyze(
+            opened.view,
+            history=_steps(opened.document) if opened.document else (),
+            config=opened.document,
+            contents=opened.contents if advice else None,
+        )
     finally:
         opened.view.close()

@@ -55,3 +55,15 @@ def test_work_on_a_file_can_be_cancelled(engine: Engine, file: str) -> None:
     cancel.cancel()
     with pytest.raises(Cancelled):
         engine.layers.analyze(file, cancel=cancel)
+
+
+def test_advice_adds_up(engine: Engine, image: str, file: str) -> None:
+    found = engine.layers.analyze(image, advice=True)
+    dead = [each for each in found.findings if each.safety == "S0" and each.raw_bytes]
+    assert {each.rule: (each.raw_bytes, each.paths) for each in dead} == {
+        "L01": (5000, ("usr/junk",)), "L04": (4, ("etc/motd",)),
+    }  # fmt: skip
+    assert [(each.rule, each.raw_bytes) for each in found.findings] == [
+        (each.rule, each.raw_bytes) for each in engine.layers.analyze(file, advice=True).findings
+    ]
+    assert engine.layers.analyze(image).findings == ()

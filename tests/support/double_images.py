@@ -472,6 +472,7 @@ class DoubleLayers:
         self,
         ref: str,
         *,
+        advice: bool = False,
         platform: str | None = None,
         progress: OnProgress | None = None,
         cancel: Cancel | None = None,
@@ -482,9 +483,13 @@ class DoubleLayers:
         with tempfile.TemporaryDirectory() as directory:
             files = LayerFiles(f"{directory}/cache")
             if is_path(ref):
-                return files.analyze(ref, platform=platform, progress=progress, cancel=cancel)
+                return files.analyze(
+                    ref, advice=advice, platform=platform, progress=progress, cancel=cancel
+                )
             view = self.open(ref)
             with open(f"{directory}/image.tar", "wb") as archive:
                 self._images.save([ref], archive)
-            found = files.analyze(f"{directory}/image.tar", progress=progress, cancel=cancel)
+            found = files.analyze(
+                f"{directory}/image.tar", advice=advice, progress=progress, cancel=cancel
+            )
             return found._replace(reference=view.reference, image_id=view.image_id)

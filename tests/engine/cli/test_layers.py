@@ -84,3 +84,29 @@ def test_what_cannot_be_analyzed_is_told(pydock: Pydock, words: tuple[str], said
     assert told.code == 1
     assert said.lower() in told.err.lower()
     assert len(told.err.splitlines()) == 2
+
+
+def test_advice_has_bytes_and_a_fix(pydock: Pydock, tmp_path: Path) -> None:
+    base = {
+        "root": None,
+        "root/.cache": None,
+        "root/.cache/pip": None,
+        "root/.cache/pip/a": b"p" * 4000,
+    }
+    write_layout(tmp_path / "layout", {"app:1": make_image([base, {"a": b"1"}])})
+    said = pydock("analyze", "--advice", str(tmp_path / "layout"))
+    at = next(number for number, line in enumerate(said.lines) if line.startswith("Y01"))
+    assert said.lines[at - 2].startswith("To save:     4kB, ")
+    assert said.lines[at].startswith("Y01  critical: cache of pip, uv or poetry: 4kB, ")
+    assert said.lines[at + 1 : at + 4] == [
+        "     certain, can be made again", "     layer 0: layer 0", "     /root/.cache/pip/a",
+    ]  # fmt: skip
+    assert said.lines[at + 4].startswith("     > RUN --mount=type=cache")
+    found = json.loads(pydock("analyze", "--advice", "--format", "json", f"{tmp_path}/layout").out)
+    assert (found["Findings"][0]["Rule"], found["Findings"][0]["Size"]) == ("Y01", 4000)
+
+
+def test_there_may_be_nothing_to_advise(pydock: Pydock, tmp_path: Path) -> None:
+    write_layout(tmp_path / "layout", {"app:1": make_image([{"a": b"1"}])})
+    said = pydock("analyze", "--advice", str(tmp_path / "layout"))
+    assert said.lines[-1] == "Nothing was found that would make it smaller."

@@ -1,0 +1,1 @@
+"""Advice: what could be left out of an image, with the bytes that it would save."""
