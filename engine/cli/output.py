@@ -178,9 +178,11 @@ def print_table(output: Output, rows: Sequence[Sequence[str]], *, minimum: int =
     for row in clean:
         for column, cell in enumerate(row[:-1]):
             widths[column] = max(widths.get(column, minimum), len(cell) + _PADDING)
+    lines = []
     for row in clean:
         cells = [f"{cell:<{widths[column]}}" for column, cell in enumerate(row[:-1])]
-        output.line("".join(cells) + row[-1])
+        lines.append("".join(cells) + row[-1] + "\n")
+    output.data("".join(lines).encode("utf-8", "surrogateescape"))  # a thousand lines in one go
 
 
 def quoted(text: str) -> str:

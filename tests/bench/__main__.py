@@ -5,10 +5,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import console, pull, push, start
+from tests.bench import console, pull, push, start, store
 from tests.support import host
 
-PARTS = {"start": start.run, "pull": pull.run, "push": push.run, "console": console.run}
+PARTS = {
+    "start": start.run,
+    "pull": pull.run,
+    "push": push.run,
+    "store": store.run,
+    "console": console.run,
+}
 
 
 def main() -> None:
