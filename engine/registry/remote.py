@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from engine.engine import Cancel
-from engine.errors import Corrupt, Unavailable
+from engine.errors import Corrupt, EngineError, Unavailable
 from engine.model.progress import Phase
 from engine.oci import config
 from engine.oci.descriptor import CONFIGS, Descriptor
@@ -14,7 +14,8 @@ from engine.oci.reference import Reference
 from engine.oci.tree import Tree
 from engine.registry.client import Blob, Repository
 from engine.registry.hosts import Hosts
-from engine.registry.retry import OnRetry, Retry, Transient
+from engine.registry.progress import Teller
+from engine.registry.retry import Retry, Transient
 from engine.registry.timeouts import Timeouts
 from engine.registry.upload import MissingBlobs, Uploads
 from engine.storage.file_bytes import ReadAt
@@ -82,13 +83,15 @@ class RegistrySource:
         hosts: Hosts,
         timeouts: Timeouts,
         cancel: Cancel,
-        on_retry: OnRetry | None = None,
+        teller: Teller,
     ) -> None:
         self.reference = reference
         self._timeouts = timeouts
         self._cancel = cancel
-        self._on_retry = on_retry
-        self._repository = Repository(reference, hosts, timeouts, cancel)
+        self._teller = teller
+        self._repository = Repository(
+            reference, hosts, timeouts, cancel, notice=partial(_notice, teller)
+        )
         self._documents: dict[str, bytes] = {}
 
     def root(self) -> Descriptor:
@@ -122,7 +125,7 @@ class RegistrySource:
         self._repository.close()
 
     def _new_retry(self) -> Retry:
-        return Retry(self._timeouts, self._cancel, self._on_retry)
+        return Retry(self._timeouts, self._cancel, partial(_tell_retry, self._teller))
 
 
 class RegistryTarget:
@@ -135,18 +138,19 @@ class RegistryTarget:
         hosts: Hosts,
         timeouts: Timeouts,
         cancel: Cancel,
-        on_retry: OnRetry | None = None,
+        teller: Teller,
         *,
         neighbours: Sequence[str] = (),
     ) -> None:
         self._reference = reference
         self._timeouts = timeouts
         self._cancel = cancel
-        self._on_retry = on_retry
+        self._teller = teller
         self._neighbours = [path for path in neighbours if path != reference.path]
         self._repository = Repository(
-            reference, hosts, timeouts, cancel, actions="pull,push", readable=self._neighbours
-        )
+            reference, hosts, timeouts, cancel,
+            actions="pull,push", readable=self._neighbours, notice=partial(_notice, teller),
+        )  # fmt: skip
         self._uploads = Uploads(self._repository, timeouts)
 
     def prepare(self) -> None:
@@ -187,4 +191,12 @@ class RegistryTarget:
         self._repository.close()
 
     def _new_retry(self) -> Retry:
-        return Retry(self._timeouts, self._cancel, self._on_retry)
+        return Retry(self._timeouts, self._cancel, partial(_tell_retry, self._teller))
+
+
+def _notice(teller: Teller, text: str) -> None:
+    teller.tell("", "resolving", text=text)
+
+
+def _tell_retry(teller: Teller, number: int, error: EngineError) -> None:
+    teller.tell("", "retrying", text=f"{error.message} (retry {number})")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from email.message import Message
 from functools import partial
 from typing import NoReturn
 from urllib.parse import quote
@@ -26,12 +27,13 @@ from engine.errors import (
     Unavailable,
     Unsupported,
 )
-from engine.oci.descriptor import Descriptor
+from engine.oci.descriptor import OCI_INDEX, Descriptor
 from engine.oci.digest import Digest
 from engine.registry.client import Repository
 from engine.registry.origin import join_url
 from engine.registry.refusal import named, raise_if_transient, words
 from engine.registry.retry import Retry, Transient
+from engine.registry.subject import read_index, subject_of, with_referrer
 from engine.registry.timeouts import Timeouts
 from engine.registry.transport import Response
 from engine.storage.file_bytes import ReadAt
@@ -39,6 +41,7 @@ from engine.storage.file_bytes import ReadAt
 PIECE_BYTES = 16 << 20  # where a registry does not want more
 _MANY_BYTES = 10 << 20  # worth more than one try to mount
 _MOUNT_TRIES = 3
+_REFERRER_TRIES = 3
 _OCTETS = "application/octet-stream"
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
 # They answer a PATCH, and lose what came with it (aws/containers-roadmap#2831), or know none.
@@ -132,20 +135,41 @@ class Uploads:
         return upload.mount_only(neighbours)
 
     def put_manifest(self, target: str, document: Descriptor, data: bytes) -> None:
-        """The repository has the document, under `target` (a tag, or its digest). Raises
-        MissingBlobs, and as `put_blob`."""
-        headers = {"Content-Type": document.media_type}
-        response = self._repository.request("PUT", f"manifests/{target}", headers, data)
-        if response.status not in (200, 201, 202):
-            refuse(self._repository, self._timeouts, response, f"manifest {target}")
-        with response:
-            stored = response.headers.get("Docker-Content-Digest", "").strip()
+        """The repository has the document, under `target` (a tag, or its digest), and what it is
+        about leads to it. Raises MissingBlobs, and as `put_blob`."""
+        headers = self._put_document(target, document.media_type, data)
+        stored = headers.get("Docker-Content-Digest", "").strip()
         if stored and stored != document.digest:
             raise Corrupt(
                 f"manifest {target}: digest mismatch: sent {document.digest}, the registry stored "
                 f"{stored[:80]}",
                 "a proxy on the way changes what it carries",
             )
+        subject = subject_of(document, data)
+        if subject is not None and "OCI-Subject" not in headers:
+            self._add_referrer(subject.replace(":", "-"), document, data)
+
+    def _put_document(self, target: str, media_type: str, data: bytes, etag: str = "") -> Message:
+        headers = {"Content-Type": media_type} | ({"If-Match": etag} if etag else {})
+        response = self._repository.request("PUT", f"manifests/{target}", headers, data)
+        if response.status not in (200, 201, 202):
+            refuse(self._repository, self._timeouts, response, f"manifest {target}")
+        response.close()
+        return response.headers
+
+    def _add_referrer(self, tag: str, document: Descriptor, data: bytes) -> None:
+        """Where the registry says so, nobody else's change is lost: then it is read again."""
+        for left in reversed(range(_REFERRER_TRIES)):
+            index, etag = read_index(self._repository, tag)
+            more = with_referrer(index, document, data)
+            if more is None:
+                return
+            try:
+                self._put_document(tag, OCI_INDEX, more, etag)
+                return
+            except Conflict:
+                if not left:
+                    raise
 
 
 class _Upload:

@@ -159,7 +159,7 @@ class Copying:
     def _source(self, place: Place, wanted: Platform | None) -> Source:
         if place.transport == "docker":
             registry = RegistrySource(
-                place.reference, self._hosts, self._timeouts, self._stop, None
+                place.reference, self._hosts, self._timeouts, self._stop, self._teller
             )
             self._open.callback(registry.close)
             return registry
@@ -208,7 +208,7 @@ class Copying:
                 source.reference.domain == place.reference.domain
             )
             registry = RegistryTarget(
-                place.reference, self._hosts, self._timeouts, self._stop, None,
+                place.reference, self._hosts, self._timeouts, self._stop, self._teller,
                 neighbours=[source.reference.path] if same else [],
             )  # fmt: skip
             self._open.callback(registry.close)

@@ -149,7 +149,7 @@ class ManifestService:
 
     def _remote(self, reference: Reference, children: bool, cancel: Cancel | None) -> ManifestView:
 
-        with contextlib.closing(_source(reference, cancel)) as source:
+        with contextlib.closing(_source(reference, cancel, Teller(None))) as source:
             try:
                 root = source.root()
             except NotFound as error:
@@ -188,9 +188,9 @@ def _within(
     )
 
 
-def _source(reference: Reference, cancel: Cancel | None) -> RegistrySource:
+def _source(reference: Reference, cancel: Cancel | None, teller: Teller) -> RegistrySource:
 
-    return RegistrySource(reference, Hosts(), Timeouts(), cancel or Cancel())
+    return RegistrySource(reference, Hosts(), Timeouts(), cancel or Cancel(), teller)
 
 
 def _send(
@@ -210,7 +210,7 @@ def _send(
     neighbours: list[str] = []
     for entry in entries:
         reference, digest = parse_reference(entry.reference), Digest(entry.digest)
-        source = _source(reference._replace(tag=None, digest=digest), stop)
+        source = _source(reference._replace(tag=None, digest=digest), stop, teller)
         opened.callback(source.close)
         if reference.domain == target.domain:
             neighbours.append(reference.path)
@@ -222,7 +222,7 @@ def _send(
                 blobs[blob.digest] = blob
                 origins.setdefault(blob.digest, source)
     there = RegistryTarget(
-        target, Hosts(), timeouts, stop, neighbours=list(dict.fromkeys(neighbours))
+        target, Hosts(), timeouts, stop, teller, neighbours=list(dict.fromkeys(neighbours))
     )
     opened.callback(there.close)
 
