@@ -1,9 +1,10 @@
-"""What every engine says of logins. A registry that is not there refuses nobody's tests."""
+"""What every engine says of logins and of what registries have."""
 
 import pytest
 
 from engine.engine import Engine
 from engine.errors import InvalidInput
+from tests.contract.conftest import Remote
 from tests.support.double import Double
 
 
@@ -62,3 +63,12 @@ def enter(engine: Engine, server: str, user: str, password: str) -> None:
     assert engine.registries.login(server)[:3] == (server, user, "")
     assert engine.registries.logout(server) == (server, True, ())
     assert engine.registries.user(server) is None
+
+
+def test_search_finds_what_a_registry_has(engine: Engine, remote: Remote) -> None:
+    host = remote("found/web:1").partition("/")[0]
+    remote("found/web-two:1")
+    names = [row.name for row in engine.registries.search(f"{host}/found/we")]
+    assert sorted(names) == [f"{host}/found/web", f"{host}/found/web-two"]
+    assert len(engine.registries.search(f"{host}/found/we", limit=1)) == 1
+    assert list(engine.registries.search(f"{host}/nothing-like-it")) == []

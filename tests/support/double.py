@@ -80,7 +80,7 @@ class Double:
         self.layers: Layers = DoubleLayers(self.world, self._images)
         self.networks: Networks = networks
         self.volumes: Volumes = self._volumes
-        self.registries: Registries = DoubleRegistries()
+        self.registries: Registries = DoubleRegistries(self.world)
         self.system: System = self._system
 
     def close(self) -> None:

@@ -6,12 +6,14 @@ from engine.engine import Cancel
 from engine.errors import InvalidInput
 from engine.model.registry import LoggedIn, LoggedOut, SearchResult
 from engine.oci.reference import DOCKER_HUB
+from tests.support.double_world import World
 
 
 class DoubleRegistries:
     """Every user's password is `password_of(user)`."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: World) -> None:
+        self._world = world
         self.users: dict[str, str] = {}
         self.results: builtins.list[SearchResult] = []
 
@@ -44,8 +46,9 @@ class DoubleRegistries:
     def search(
         self, term: str, *, limit: int = 25, cancel: Cancel | None = None
     ) -> list[SearchResult]:
-        found = [row for row in self.results if term in row.name or term in row.description]
-        return found[:limit]
+        names = {name.rpartition(":")[0] for name in self._world.remote}
+        rows = [*self.results, *(SearchResult(name, "", 0, False) for name in sorted(names))]
+        return [row for row in rows if term in row.name or term in row.description][:limit]
 
 
 def _domain(server: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import images
 from tests.support.registry import PASSWORD, USER, Registry
 from tests.support.terminal import Terminal
 
@@ -72,3 +73,22 @@ def test_refusal_leaves_nothing_and_says_no_secret(config: Path, guarded: Regist
     assert not config.exists()
     done = subprocess.run(words, input="x" * 70_000, capture_output=True, text=True, check=False)
     assert "password on standard input: larger than 65536 bytes" in done.stderr
+
+
+def test_a_login_opens_what_a_logout_closes(config: Path, guarded: Registry) -> None:
+    reference = images.push(guarded, "private/r", "1", images.make_image([{"a": b"1"}]))
+
+    def pydock(*words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*PYDOCK, *words], input=typed, capture_output=True, text=True, check=False
+        )
+
+    refused = pydock("pull", "-q", reference)
+    assert refused.returncode == 1
+    assert f"hint: check the name, or pydock login {guarded.host}" in refused.stderr
+    words = ("login", "-u", USER, "--password-stdin", guarded.host)
+    assert pydock(*words, typed=f"{PASSWORD}\n").stdout == "Login Succeeded\n"
+    assert pydock("pull", "-q", reference).stdout == f"{reference}\n"
+    done = pydock("logout", guarded.host)
+    assert done.stdout == f"Removing login credentials for {guarded.host}\n"
+    assert pydock("pull", "-q", reference).returncode == 1
