@@ -15,10 +15,11 @@ It repeats what the database knows of the layer, so that a lost database can be 
 
 import mmap
 import os
+import struct
 import sys
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -81,6 +82,10 @@ class Row(NamedTuple):
     compressed: int = -1  # estimate of the bytes in the blob; -1 until it is made
 
 
+_PACKED = struct.Struct("<BBHIIQq16sQQQQq")  # a row without its link, in its order
+_LINK = Row._fields.index("link")
+_BATCH = 4096  # rows written at a time
+
 IMPLIED_DIRECTORY = Row(DIRECTORY, IMPLIED, 0o755, 0, 0, 0, 0, b"", NO_HASH, 0, 0, 0, 0, 0)
 
 
@@ -122,13 +127,78 @@ class Marks:
         return below + (above - below) * (offset - low) / (high - low)
 
 
+class Rows:
+    """Rows by path, in the order in which they came: each packed into half of the memory that its
+    numbers would take as objects, which is what unpacking a layer needs most of."""
+
+    def __init__(self) -> None:
+        self._packed: dict[bytes, bytes] = {}
+
+    def __setitem__(self, path: bytes, row: Row) -> None:
+        self._packed[path] = _PACKED.pack(*row[:_LINK], *row[_LINK + 1 :]) + row.link
+
+    def __getitem__(self, path: bytes) -> Row:
+        return _unpacked(self._packed[path])
+
+    def __delitem__(self, path: bytes) -> None:
+        del self._packed[path]
+
+    def __contains__(self, path: bytes) -> bool:
+        return path in self._packed
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._packed)
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def get(self, path: bytes) -> Row | None:
+        packed = self._packed.get(path)
+        return None if packed is None else _unpacked(packed)
+
+    def pop(self, path: bytes) -> Row | None:
+        packed = self._packed.pop(path, None)
+        return None if packed is None else _unpacked(packed)
+
+    def keys(self) -> KeysView[bytes]:
+        return self._packed.keys()
+
+    def values(self) -> Iterator[Row]:
+        return map(_unpacked, self._packed.values())
+
+    def items(self) -> Iterator[tuple[bytes, Row]]:
+        return zip(self._packed, map(_unpacked, self._packed.values()), strict=True)
+
+    def of_kind(self, kind: int) -> list[bytes]:
+        """Paths whose rows are of this kind."""
+        return [path for path, packed in self._packed.items() if packed[0] == kind]
+
+    def marked(self, mark: int) -> list[bytes]:
+        """Paths whose rows have this mark."""
+        return [path for path, packed in self._packed.items() if packed[1] & mark]
+
+    def unpacked(self, paths: Sequence[bytes]) -> tuple[Iterator[tuple[Any, ...]], list[bytes]]:
+        """Of each path the values but for the link, and the link."""
+        packed = [self._packed[path] for path in paths]
+        size = _PACKED.size
+        values = _PACKED.iter_unpack(b"".join([each[:size] for each in packed]))
+        return values, [each[size:] for each in packed]
+
+
+def _unpacked(packed: bytes) -> Row:
+    numbers = _PACKED.unpack_from(packed)
+    return Row._make((*numbers[:_LINK], packed[_PACKED.size :], *numbers[_LINK:]))
+
+
 class IndexBuilder:
     """The rows of a layer while it is applied: the last entry of a path stands."""
 
     def __init__(self) -> None:
-        self.rows: dict[bytes, Row] = {b"": IMPLIED_DIRECTORY}
+        self.rows = Rows()
+        self.rows[b""] = IMPLIED_DIRECTORY
         self.shadowed: list[tuple[bytes, int]] = []  # files that the same layer wrote again
         self._heirs: dict[bytes, list[bytes]] = {}  # hard links by the path that they name
+        self._marks: Marks | None = None
 
     def put(self, path: bytes, row: Row) -> None:
         self.rows[path] = row
@@ -142,15 +212,15 @@ class IndexBuilder:
     def remove(self, path: bytes) -> None:
         """`path` and all below it are not in the layer any more."""
         rows = self.rows
-        row = rows.pop(path, None)
+        row = rows.pop(path)
         if row is None:
             return
         gone = [(path, row)]
         if row.kind == DIRECTORY:
             prefix = path + b"/"
-            gone += [
-                (below, rows.pop(below)) for below in [p for p in rows if p.startswith(prefix)]
-            ]
+            for below in [p for p in rows if p.startswith(prefix)]:
+                gone.append((below, rows[below]))
+                del rows[below]
         for name, lost in gone:
             if lost.kind not in (DIRECTORY, HARDLINK) and not lost.mark & WHITEOUT:
                 self._bequeath(name, lost)
@@ -170,18 +240,22 @@ class IndexBuilder:
         """The subtree at `old` is at `new` now, where nothing was."""
         prefix = old + b"/"
         for path in [p for p in self.rows if p == old or p.startswith(prefix)]:
-            self.put(new + path[len(old) :], self.rows.pop(path))
+            self.put(new + path[len(old) :], self.rows[path])
+            del self.rows[path]
         for path, row in list(self.rows.items()):
             if row.kind == HARDLINK and (row.link == old or row.link.startswith(prefix)):
                 self.put(path, row._replace(link=new + row.link[len(old) :]))
 
     def estimate(self, marks: Marks) -> None:
-        """Every row knows about how many bytes of the blob it takes."""
-        for path, row in self.rows.items():
-            if row.compressed < 0:
-                stop = row.data_offset + row.stored + -row.stored % 512
-                taken = marks.between(row.header_offset, stop)
-                self.rows[path] = Row._make((*row[:-1], taken))  # a third of what _replace takes
+        """Rows that do not say how many bytes of the blob they take are written with what `marks`
+        tells of it."""
+        self._marks = marks
+
+    def taken(self, header_offset: int, data_offset: int, stored: int) -> int:
+        """About how many bytes of the blob the entry there takes; 0 without marks."""
+        if self._marks is None:
+            return 0
+        return self._marks.between(header_offset, data_offset + stored + -stored % 512)
 
 
 class Facts(NamedTuple):
@@ -200,51 +274,12 @@ class Facts(NamedTuple):
 
 def write_index(path: str, builder: IndexBuilder, facts: Facts) -> None:
     """The index is at `path`, whole: written beside it, then renamed. Not synced."""
-    rows = builder.rows
-    order = sorted(rows, key=lambda name: name.replace(b"/", b"\0"))
+    order = sorted(builder.rows, key=lambda name: name.replace(b"/", b"\0"))
     columns: dict[str, Any] = {name: array(code) for name, code in _COLUMNS[:15]}
-    names, links, hashes = bytearray(), bytearray(), bytearray()
-    numbers: dict[bytes, int] = {}
-    parent, end = columns["parent"], columns["end"]
-    end.extend([0] * len(order))
-    name_offset, link_offset = columns["name_offset"], columns["link_offset"]
-    name_offset.append(0)
-    link_offset.append(0)
-    plain = [columns[name] for name, _ in _COLUMNS[2:13]]
-    kinds, marks, modes, uids, gids, sizes, mtimes, xattrs, headers, payloads, compressed = plain
-    stack: list[int] = []
-    depths: list[int] = []
-    for number, name in enumerate(order):
-        row = rows[name]
-        above, _, leaf = name.rpartition(b"/")
-        depth = name.count(b"/") + 1 if name else 0
-        while depths and depths[-1] >= depth:
-            depths.pop()
-            end[stack.pop()] = number
-        stack.append(number)
-        depths.append(depth)
-        if row.kind == DIRECTORY:
-            numbers[name] = number
-        parent.append(numbers[above] if number else 0)
-        names += leaf
-        name_offset.append(len(names))
-        links += row.link
-        link_offset.append(len(links))
-        hashes += row.hash
-        kinds.append(row.kind)
-        marks.append(row.mark)
-        modes.append(row.mode)
-        uids.append(row.uid)
-        gids.append(row.gid)
-        sizes.append(row.size)
-        mtimes.append(row.mtime_ns)
-        xattrs.append(row.xattrs)
-        headers.append(row.header_offset)
-        payloads.append(row.data_offset)
-        compressed.append(max(row.compressed, 0))
-    for number in stack:
-        end[number] = len(order)
-    columns["hashes"], columns["names"], columns["links"] = hashes, names, links
+    columns["hashes"], columns["names"], columns["links"] = bytearray(), bytearray(), bytearray()
+    _add_tree(columns, order, builder.rows)
+    for start in range(0, len(order), _BATCH):
+        _add_values(columns, builder, order[start : start + _BATCH])
 
     known = facts._replace(parent_chain=facts.parent_chain.ljust(_PARENT_WIDTH))
     lines = [f"{key} {value}\n" for key, value in known._asdict().items() if key != "shadowed"]
@@ -265,6 +300,52 @@ def write_index(path: str, builder: IndexBuilder, facts: Facts) -> None:
             file.write(data)
             file.write(bytes(-len(data) % 8))
     os.rename(temporary, path)
+
+
+def _add_tree(columns: dict[str, Any], order: list[bytes], rows: Rows) -> None:
+    """Names, and who is in whom."""
+    directories = set(rows.of_kind(DIRECTORY))
+    parent, end, names = columns["parent"], columns["end"], columns["names"]
+    name_offset = columns["name_offset"]
+    name_offset.append(0)
+    end.extend([0] * len(order))
+    numbers: dict[bytes, int] = {}
+    stack: list[int] = []
+    depths: list[int] = []
+    for number, name in enumerate(order):
+        above, _, leaf = name.rpartition(b"/")
+        depth = name.count(b"/") + 1 if name else 0
+        while depths and depths[-1] >= depth:
+            depths.pop()
+            end[stack.pop()] = number
+        stack.append(number)
+        depths.append(depth)
+        if name in directories:
+            numbers[name] = number
+        parent.append(numbers[above] if number else 0)
+        names += leaf
+        name_offset.append(len(names))
+    for number in stack:
+        end[number] = len(order)
+
+
+def _add_values(columns: dict[str, Any], builder: IndexBuilder, paths: list[bytes]) -> None:
+    """All else that the rows of `paths` say."""
+    values, links = builder.rows.unpacked(paths)
+    *plain, stored, taken = zip(*values, strict=True)
+    columns["hashes"] += b"".join(plain.pop(_LINK))
+    for (name, _), numbers in zip(_COLUMNS[2:12], plain, strict=True):
+        columns[name].extend(numbers)
+    columns["compressed"].extend(
+        size if size >= 0 else builder.taken(header, data, payload)
+        for size, header, data, payload in zip(taken, plain[-2], plain[-1], stored, strict=True)
+    )
+    joined, offset = columns["links"], columns["link_offset"]
+    if not offset:
+        offset.append(0)
+    for link in links:
+        joined += link
+        offset.append(len(joined))
 
 
 def write_parent(path: str, parent_chain: str) -> None:

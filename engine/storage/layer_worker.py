@@ -95,8 +95,6 @@ def _unpack(task: Task, report: Callable[[int], None]) -> Unpacked:
     builder = IndexBuilder()
     applied = LayerWriter(root, builder).apply(TarReader(inflater.chunks()))
     report(task.blob_bytes)  # all is written; the index is still to be made
-    disk_bytes = _disk_bytes(root, builder)
-    os.close(root)
     found = f"sha256:{inflater.hash.hexdigest()}"
     if found != task.diff_id:
         raise Corrupt(
@@ -104,9 +102,8 @@ def _unpack(task: Task, report: Callable[[int], None]) -> Unpacked:
             "the image is broken at its source; build or push it again",
         )
     builder.estimate(marks)
-    facts = _facts(
-        builder, task.digest, task.diff_id, inflater.raw_bytes, task.blob_bytes, disk_bytes
-    )
+    facts = _facts(root, builder, task.digest, task.diff_id, inflater.raw_bytes, task.blob_bytes)
+    os.close(root)
     write_index(f"{task.directory}/layer.pdl", builder, facts)
     return Unpacked(
         facts.raw_bytes, facts.size_bytes, facts.disk_bytes, facts.entries,
@@ -114,12 +111,15 @@ def _unpack(task: Task, report: Callable[[int], None]) -> Unpacked:
     )  # fmt: skip
 
 
-def _disk_bytes(root: int, builder: IndexBuilder) -> int:
-    """What du(1) would say of the layer behind `root`. Of the files, which are most of it, that
-    follows from their rows; only what does not is looked at."""
+def _facts(
+    root: int, builder: IndexBuilder, digest: str, diff_id: str, raw_bytes: int, blob_bytes: int
+) -> Facts:
+    """What there is to say of the layer behind `root`. `disk_bytes` is what du(1) would say: of the
+    files, which are most of it, that follows from their rows; only what does not is looked at."""
     block = os.fstatvfs(root).f_frsize
-    disk_bytes = 0
+    size_bytes = disk_bytes = 0
     for path, row in builder.rows.items():
+        size_bytes += row.size
         if row.kind == FILE and row.stored == row.size and not row.xattrs:
             disk_bytes += row.size + -row.size % block
         elif row.kind in (DIRECTORY, FILE) or (
@@ -130,21 +130,7 @@ def _disk_bytes(root: int, builder: IndexBuilder) -> int:
                 disk_bytes += blocks * 512
             except OSError:  # nested deeper than a path is long
                 disk_bytes += row.size + -row.size % block or block
-    return disk_bytes
-
-
-def _facts(
-    builder: IndexBuilder,
-    digest: str,
-    diff_id: str,
-    raw_bytes: int,
-    blob_bytes: int,
-    disk_bytes: int,
-) -> Facts:
-    size_bytes = entries = 0
-    for row in builder.rows.values():
-        entries += not row.mark & IMPLIED
-        size_bytes += row.size
+    entries = len(builder.rows) - len(builder.rows.marked(IMPLIED))
     return Facts(
         diff_id, digest, "", raw_bytes, blob_bytes, size_bytes, disk_bytes, entries,
         tuple(builder.shadowed),
@@ -208,12 +194,11 @@ def fix_up(argument: tuple[Any, ...], report: Callable[[int], None]) -> tuple[An
         if changed:
             root = os.open(f"{directory}/diff", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                disk_bytes = _disk_bytes(root, builder)
+                facts = _facts(
+                    root, builder, facts.blob, facts.diff_id, facts.raw_bytes, facts.blob_bytes
+                )
             finally:
                 os.close(root)
-            facts = _facts(
-                builder, facts.blob, facts.diff_id, facts.raw_bytes, facts.blob_bytes, disk_bytes
-            )
             write_index(f"{directory}/layer.pdl", builder, facts)
     except OSError as error:
         raise explain(error, directory, facts.blob) from error

@@ -99,8 +99,7 @@ class LayerWriter:
         finally:
             os.umask(umask)
             self._flush()
-        rows = self._index.rows
-        implied = sorted(path for path, row in rows.items() if row.mark & IMPLIED)
+        implied = sorted(self._index.rows.marked(IMPLIED))
         links = [(path, entry.link) for entry, path in self._links]
         whiteouts = sorted(path for path in self._whiteouts if b"/" in path)
         return Applied(implied, links, whiteouts, list(self._warnings.values()))
@@ -232,9 +231,7 @@ class LayerWriter:
 
     def _finish_directories(self) -> None:
         """Owners, modes and times of directories: no file is made in them any more."""
-        for path, row in self._index.rows.items():
-            if row.kind != DIRECTORY:
-                continue
+        for path in self._index.rows.of_kind(DIRECTORY):
             entry = self._directories.get(path)
             descriptor = open_in_root(self._root, path or b".", _LEAF_DIRECTORY)
             try:
