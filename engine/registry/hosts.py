@@ -89,6 +89,13 @@ class Hosts:
                     self._trusts[source.name] = source.trust
         return found
 
+    def registry(self, domain: str) -> Source:
+        """The registry itself, without a repository. Raises as `sources`."""
+        source = self.sources(domain, "")[-1]
+        if source.name != address_of(domain):  # its repositories have moved, not its logins
+            source = Source(address_of(domain), "")
+        return source
+
     def _sources(self, domain: str, path: str, upstream: Source) -> tuple[Source, ...]:
         own = self._own.get(domain)
         if own and own.mirrors is not None:

@@ -10,12 +10,11 @@ from engine.model.registry import LoggedIn, LoggedOut
 from engine.oci.reference import DOCKER_HUB, parse_reference
 from engine.registry import keyring
 from engine.registry.credentials import HUB_KEYS, Credential, find_credential
-from engine.registry.hosts import Hosts, address_of
+from engine.registry.hosts import Hosts
 from engine.registry.refusal import raise_if_transient
 from engine.registry.retry import Retry
 from engine.registry.secret import Secret
 from engine.registry.server import Server
-from engine.registry.source import Source
 from engine.registry.timeouts import Timeouts
 from engine.registry.transport import Transport
 
@@ -107,7 +106,7 @@ def _ask(
 ) -> Secret:
     """The identity token that came with the registry's yes, if one did."""
     with contextlib.closing(Transport(hosts, timeouts, cancel)) as transport:
-        source = Source(address_of(domain), "")
+        source = hosts.registry(domain)
         server = Server(source, transport, hosts, domain, lambda: credential, (), offline=offline)
         Retry(timeouts, cancel).run(lambda: _verify(server, domain, timeouts))
         return server.authorizer.identity_token

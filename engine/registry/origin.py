@@ -51,7 +51,8 @@ def join_url(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError as error:
-        raise InvalidInput(f"URL {quote_foreign(location, 200)}: {error}") from error
+        shown = quote_foreign(location.partition("?")[0], 200)
+        raise InvalidInput(f"URL {shown}: {error}") from error
 
 
 def is_private_address(host: str) -> bool:

@@ -16,7 +16,7 @@ from engine.errors import EngineError, InvalidInput, Unavailable, Unsupported
 from engine.model.registry import SearchResult
 from engine.oci.reference import DOCKER_HUB, parse_reference
 from engine.registry.credentials import find_credential
-from engine.registry.hosts import Hosts, address_of
+from engine.registry.hosts import Hosts
 from engine.registry.pages import MAX_PAGE_BYTES, follow_pages
 from engine.registry.refusal import named, raise_if_transient
 from engine.registry.retry import Retry
@@ -42,12 +42,12 @@ def search(
     and no catalog; what else a request raises."""
     domain, word = _split(term)
     timeouts, cancel, hosts = timeouts or Timeouts(), cancel or Cancel(), hosts or Hosts()
-    address = _HUB_INDEX if domain == DOCKER_HUB else address_of(domain)
+    source = Source(_HUB_INDEX, "") if domain == DOCKER_HUB else hosts.registry(domain)
     with contextlib.closing(Transport(hosts, timeouts, cancel)) as transport:
 
         def server(base: str, *scopes: str) -> Server:
             return Server(
-                Source(address, "", base),
+                source._replace(base=base),
                 transport,
                 hosts,
                 domain,

@@ -26,7 +26,7 @@ from tests.support.fault_server import Exchange, FaultServer
 from tests.support.registry import PASSWORD, USER, Registry, TokenServer
 from tests.support.tls import Authority
 
-FAST = Timeouts().scaled(1 / 20)
+FAST = Timeouts().scaled(1 / 20)._replace(helper_seconds=10)  # a helper is an interpreter here
 HUB_KEY = "https://index.docker.io/v1/"
 # A helper that keeps its one secret in a file beside itself.
 HELPER = f"""#!{sys.executable}
@@ -357,3 +357,21 @@ def test_nobody_who_is_to_be_tried_is_told(etc: Path) -> None:
 def test_open_registry_takes_anyone(etc: Path, file: Path) -> None:
     with FaultServer(answer(200, {}, b"{}")) as server:
         assert enter(etc, server.host).kept_in == str(file)
+
+
+def test_what_podmans_settings_say_of_a_registry_holds_for_its_login(
+    etc: Path, file: Path, authority: Authority
+) -> None:
+    with FaultServer(guard(), tls=authority.issue("insecure")) as server:
+        with pytest.raises(Unavailable, match="unknown authority"):
+            enter(etc, server.host)
+        (etc / "containers").mkdir()
+        conf = etc / "containers/registries.conf"
+        conf.write_text(f"[[registry]]\nlocation = '{server.host}'\ninsecure = true\n")
+        assert enter(etc, server.host).user == USER
+        conf.write_text(f"[[registry]]\nprefix = '{server.host}'\nlocation = 'moved.example'\n")
+        with pytest.raises(Unavailable, match="unknown authority"):
+            enter(etc, server.host)
+        conf.write_text(f"[[registry]]\nlocation = '{server.host}'\nblocked = true\n")
+        with pytest.raises(Unavailable, match="is blocked by"):
+            enter(etc, server.host)
