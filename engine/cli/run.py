@@ -31,6 +31,7 @@ FLAGS = (
     Flag("entrypoint", "Overwrite the default ENTRYPOINT of the image", kind="string"),
     Flag("hostname", "Container host name", short="h", kind="string"),
     Flag("label", "Set meta data on a container", short="l", kind="list", read=label),
+    Flag("label-file", "Read in a line delimited file of labels", kind="list"),
     Flag("memory", "Memory limit", short="m", kind="bytes", read=units.parse_size),
     Flag("name", "Assign a name to the container", kind="string"),
     Flag("network", "Connect a container to a network", kind="list"),
@@ -49,6 +50,10 @@ FLAGS = (
         "rm",
         "Automatically remove the container and its associated anonymous volumes when it exits",
     ),
+    Flag(
+        "storage-opt", "Storage driver options for the container", kind="list",
+        read=specs.storage_option,
+    ),
     Flag("volume", "Bind mount a volume", short="v", kind="list"),
 )  # fmt: skip
 REFUSED = (
@@ -59,11 +64,11 @@ REFUSED = (
     "--device-write-iops --disable-content-trust --dns --dns-option --dns-opt --dns-search "
     "--domainname --expose --gpus --group-add --health-cmd --health-interval --health-retries "
     "--health-start-interval --health-start-period --health-timeout --init --io-maxbandwidth "
-    "--io-maxiops --ip --ip6 --ipc --isolation --kernel-memory --label-file --link --link-local-ip "
+    "--io-maxiops --ip --ip6 --ipc --isolation --kernel-memory --link --link-local-ip "
     "--log-driver --log-opt --mac-address --memory-reservation --memory-swap --memory-swappiness "
     "--mount --network-alias --net-alias --no-healthcheck --oom-kill-disable --oom-score-adj --pid "
     "--privileged -P --publish-all --read-only --restart --runtime --security-opt --shm-size "
-    "--sig-proxy --stop-signal --stop-timeout --storage-opt --sysctl --tmpfs --ulimit "
+    "--sig-proxy --stop-signal --stop-timeout --sysctl --tmpfs --ulimit "
     "--use-api-socket --userns --uts --volume-driver --volumes-from"
 )
 
@@ -80,7 +85,7 @@ def options_of(call: Call) -> CreateOptions:
         working_directory=call.one("workdir") or None,
         user=call.one("user") or None,
         hostname=call.one("hostname") or None,
-        labels=tuple(dict(call.many("label")).items()),
+        labels=tuple(specs.labels(call.many("label"), call.many("label-file")).items()),
         memory_bytes=call.value("memory", 0),
         nano_cpus=call.value("cpus", 0),
         pids_limit=max(call.value("pids-limit", 0), 0),
@@ -91,6 +96,7 @@ def options_of(call: Call) -> CreateOptions:
         interactive=call.on("interactive"),
         tty=call.on("tty"),
         platform=call.one("platform") or None,
+        volatile="volatile" in call.many("storage-opt"),
     )
 
 
@@ -115,6 +121,10 @@ def create(call: Call) -> str:
             "missing is the default",
         )
     options = options_of(call)
+    if options.ports and options.network in ("host", "none"):
+        call.output.warn(
+            f"WARNING: Published ports are discarded when using {options.network} network mode"
+        )
     containers, images = call.engine.containers, call.engine.images
     if policy == "always":
         _pull(call, options)

@@ -124,7 +124,12 @@ def parse_volume(text: str) -> MountRequest:
                 "nocopy is for volumes: nothing is copied into a host directory",
             )
         return MountRequest("bind", _host_path(source), target, read_only)
-    if source[0] not in _NAME_FIRST or len(source) < 2 or set(source) - _NAME:
+    if len(source) == 1:
+        raise InvalidInput(
+            "volume name is too short, names should be at least two alphanumeric characters",
+            "if you intended to pass a host directory, use absolute path",
+        )
+    if source[0] not in _NAME_FIRST or set(source) - _NAME:
         raise InvalidInput(
             f'"{source}" includes invalid characters for a local volume name, only '
             '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed',
@@ -167,6 +172,22 @@ def _is_mode(text: str) -> bool:
     )
 
 
+# -- storage
+
+
+def storage_option(text: str) -> str:
+    """ "volatile" of `overlay.mountopt=volatile`, containers/storage's word for it. Raises
+    InvalidInput, Unsupported."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidInput(f"invalid storage option '{text}'", "write overlay.mountopt=volatile")
+    if (name, value) != ("overlay.mountopt", "volatile"):
+        raise Unsupported(
+            f"storage option {text}: not supported by pydock yet", "overlay.mountopt=volatile"
+        )
+    return value
+
+
 # -- environment
 
 
@@ -175,7 +196,8 @@ def environment(entries: Iterable[str], files: Iterable[str]) -> tuple[str, ...]
     and is left out when it has none. Raises InvalidInput."""
     values: list[str] = []
     for path in files:
-        values += _from_file(path)
+        for line in _lines(path, "env"):
+            values += _from_here(line)
     for entry in entries:
         values += _from_here(entry)
     return tuple(values)
@@ -195,7 +217,20 @@ def _from_here(entry: str) -> list[str]:
     return [] if value is None else [f"{entry}={value}"]
 
 
-def _from_file(path: str) -> Iterator[str]:
+def labels(entries: Iterable[tuple[str, str]], files: Iterable[str]) -> dict[str, str]:
+    """`--label` and `--label-file`: files first; in a file a bare NAME is left out, as docker does
+    it. Raises InvalidInput."""
+    values: dict[str, str] = {}
+    for path in files:
+        for line in _lines(path, "label"):
+            name, equals, value = line.partition("=")
+            if equals:
+                values[name] = value
+    return values | dict(entries)
+
+
+def _lines(path: str, noun: str) -> Iterator[str]:
+    """The lines of a file that are no comments, each with a name. Raises InvalidInput."""
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -208,18 +243,18 @@ def _from_file(path: str) -> Iterator[str]:
             line = raw.removesuffix(b"\r").decode()
         except UnicodeDecodeError as error:
             raise InvalidInput(
-                f"invalid env file ({path}): invalid utf8 bytes at line {number}", hint
+                f"invalid {noun} file ({path}): invalid utf8 bytes at line {number}", hint
             ) from error
-        line = line.lstrip(_BLANKS)
+        line = line.lstrip()
         if not line or line.startswith("#"):
             continue
         name = line.partition("=")[0]
         if not name:
             raise InvalidInput(
-                f"invalid env file ({path}): no variable name on line '{line}'", hint
+                f"invalid {noun} file ({path}): no variable name on line '{line}'", hint
             )
         if any(blank in name for blank in _BLANKS):
             raise InvalidInput(
-                f"invalid env file ({path}): variable '{name}' contains whitespaces", hint
+                f"invalid {noun} file ({path}): variable '{name}' contains whitespaces", hint
             )
-        yield from _from_here(line)
+        yield line

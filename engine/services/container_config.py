@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import InvalidInput
+from engine.services.volumes import check_name as check_volume_name
 
 if TYPE_CHECKING:
     from engine.model.container import CreateOptions
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MINIMUM_MEMORY_BYTES = 6 << 20  # docker's
 _NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"
-_HOSTNAME = r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?"
+_HOSTNAME_BYTES = 64  # sethostname(2)
 
 
 def check_name(name: str) -> str:
@@ -38,15 +39,14 @@ def resolve(options: CreateOptions, image: ImageConfig, container_id: str) -> di
     argv = _argv(options, image)
     _check_limits(options)
     hostname = options.hostname or container_id[:12]
-    if not re.fullmatch(_HOSTNAME, hostname):
-        raise InvalidInput(f"invalid hostname {hostname!r}", "letters, digits, dots and dashes")
-    if options.network == "host" and options.ports:
-        options = options._replace(ports=())  # docker discards them, with a warning
-    if options.network == "none" and options.ports:
+    _check_hostname(hostname)
+    if options.volatile and not options.auto_remove:
         raise InvalidInput(
-            "conflicting options: port publishing and the network mode none",
-            "drop -p, or choose --network bridge",
+            "a volatile container would not survive a crash of the host",
+            "add --rm, or leave overlay.mountopt=volatile out",
         )
+    if options.network in ("host", "none"):
+        options = options._replace(ports=())  # docker discards them
     working_directory = options.working_directory or image.working_directory or "/"
     if not working_directory.startswith("/"):
         raise InvalidInput(
@@ -72,6 +72,7 @@ def resolve(options: CreateOptions, image: ImageConfig, container_id: str) -> di
         "exposed_ports": list(image.exposed_ports),
         "interactive": options.interactive,
         "tty": options.tty,
+        "volatile": options.volatile,
         "stop_signal": image.stop_signal or "SIGTERM",
     }
 
@@ -94,16 +95,29 @@ def _argv(options: CreateOptions, image: ImageConfig) -> list[str]:
 
 
 def _environment(options: CreateOptions, image: ImageConfig) -> list[str]:
-    """PATH and HOSTNAME first, then the image's, then the request's; the last one wins."""
+    """PATH first, then the image's, then the request's; the last one wins."""
+    for entry in options.env:
+        if not entry.partition("=")[0] or "\0" in entry:
+            shown = entry.replace("\0", "\\0")
+            raise InvalidInput(f"invalid environment variable: {shown}", "use NAME=value")
     values: dict[str, str] = {}
     for entry in (DEFAULT_PATH, *image.env, *options.env):
         name, _, value = entry.partition("=")
-        if not name:
-            raise InvalidInput(f"invalid environment variable: {entry!r}", "use NAME=value")
         values[name] = value
+    values.pop("", None)  # of an image: whoever runs it cannot mend it
     if options.tty:
         values.setdefault("TERM", "xterm")
     return [f"{name}={value}" for name, value in values.items()]
+
+
+def _check_hostname(name: str) -> None:
+    """Anything that is one word in /etc/hosts, as with docker: people call hosts `a_b`."""
+    if len(os.fsencode(name)) > _HOSTNAME_BYTES:
+        raise InvalidInput(
+            f"hostname {name[:20]}…: longer than {_HOSTNAME_BYTES} bytes", "choose a shorter one"
+        )
+    if "#" in name or not name.isprintable() or " " in name:
+        raise InvalidInput(f"invalid hostname {name!r}", "letters, digits, dots and dashes")
 
 
 def _check_limits(options: CreateOptions) -> None:
@@ -129,6 +143,8 @@ def _mounts(options: CreateOptions, image: ImageConfig) -> list[dict[str, Any]]:
             )
         if target in mounts:
             raise InvalidInput(f"duplicate mount point: {target}", "mount each path once")
+        if request.type == "volume" and request.source:
+            check_volume_name(request.source)
         if request.type == "bind" and not os.path.isabs(request.source):
             raise InvalidInput(f"bind source {request.source!r} is not an absolute path")
         mounts[target] = {

@@ -30,6 +30,7 @@ DATA, SEED, NEW = "_data", "_seed", "_seed.new"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LINKED = os.O_RDONLY | os.O_DIRECTORY  # the way there may be one of links, inside the image
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _REFUSED = (errno.ENOTSUP, errno.EPERM)  # to an attribute, by a file system that has no such
 
 
@@ -49,8 +50,11 @@ def may_hold(lower: Sequence[str], target: str) -> bool:
 
 def _modes(lower: Sequence[str], path: str) -> Iterator[int]:
     for directory in lower:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        try:
             yield os.lstat(directory + path).st_mode
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
 
 
 def settle(directory: str) -> None:

@@ -21,7 +21,22 @@ if TYPE_CHECKING:
     from engine.storage.snapshots import Snapshots
     from engine.storage.volume_store import VolumeRow, VolumeStore
 
-_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidInput in docker's words."""
+    if len(name) == 1:
+        raise InvalidInput(
+            "volume name is too short, names should be at least two alphanumeric characters",
+            "for a host directory use its absolute path",
+        )
+    if not re.fullmatch(_NAME, name):
+        raise InvalidInput(
+            f"{name!r} includes invalid characters for a local volume name",
+            "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed; for a host directory use its "
+            "absolute path",
+        )
 
 
 class VolumeService:
@@ -40,12 +55,8 @@ class VolumeService:
 
     def create(self, name: str | None = None, *, labels: Sequence[tuple[str, str]] = ()) -> str:
         """Its name; one that is there already is left as it is, as docker does."""
-        if name is not None and not re.fullmatch(_NAME, name):
-            raise InvalidInput(
-                f"{name!r} includes invalid characters for a local volume name",
-                "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed; for a host directory use its "
-                "absolute path",
-            )
+        if name is not None:
+            check_name(name)
         anonymous = name is None
         name = name or os.urandom(32).hex()
         self.ensure(name, anonymous=anonymous, labels=labels)

@@ -8,7 +8,7 @@ import pytest
 
 from engine.engine import Cancel, Engine
 from engine.errors import Cancelled, Conflict, InvalidInput, NotFound
-from engine.model.container import CreateOptions, MountRequest, PortMapping
+from engine.model.container import CreateOptions, MountRequest
 
 FOREVER = ("sleep", "1000")
 HEEDS_TERM = ("sh", "-c", "trap 'exit 3' TERM; sleep 1000 & wait")
@@ -103,9 +103,14 @@ def test_an_ambiguous_beginning_is_a_conflict(engine: Engine, options: CreateOpt
         ({"memory_bytes": 1 << 20}, InvalidInput, "minimum memory limit allowed is 6MB"),
         ({"working_directory": "tmp"}, InvalidInput, "needs to be an absolute path"),
         ({"env": ("=x",)}, InvalidInput, "invalid environment variable"),
-        ({"ports": (PortMapping(80),)}, InvalidInput, "conflicting options"),
         (
-            {"mounts": (MountRequest("volume", "a", "/x"), MountRequest("volume", "b", "/x"))},
+            {"mounts": (MountRequest("volume", "../up", "/x"),)},
+            InvalidInput,
+            "includes invalid characters",
+        ),
+        ({"mounts": (MountRequest("volume", "x", "/x"),)}, InvalidInput, "name is too short"),
+        (
+            {"mounts": (MountRequest("volume", "ab", "/x"), MountRequest("volume", "cd", "/x"))},
             InvalidInput,
             "duplicate mount point",
         ),

@@ -94,6 +94,10 @@ class DoubleContainers(DoubleFiles):
                 raise InvalidInput(
                     "no command specified", f"name one: pydock run {options.image} COMMAND"
                 )
+            if options.volatile and not options.auto_remove:
+                raise InvalidInput(
+                    "a volatile container would not survive a crash of the host", "add --rm"
+                )
             if 0 < options.memory_bytes < 6 << 20:
                 raise InvalidInput("minimum memory limit allowed is 6MB", "raise --memory")
             directory = options.working_directory or config.working_directory or "/"
@@ -171,11 +175,6 @@ class DoubleContainers(DoubleFiles):
     def _check_network(self, options: CreateOptions) -> str:
         for network in self._world.networks.values():
             if options.network in (network.name, network.id):
-                if network.name == "none" and options.ports:
-                    raise InvalidInput(
-                        "conflicting options: port publishing and the network mode none",
-                        "drop -p, or choose --network bridge",
-                    )
                 return network.name
         raise NotFound(f"network {options.network} not found", "pydock network ls lists them")
 
@@ -194,6 +193,8 @@ class DoubleContainers(DoubleFiles):
                 yield self._volume("", target, False)
 
     def _volume(self, name: str, target: str, read_only: bool) -> Mount:
+        if name:
+            self._volumes.check_name(name)
         name = self._volumes.ensure(name)
         source = f"{self._world.root}/volumes/{name}/_data"
         return Mount("volume", name, source, target, read_only)

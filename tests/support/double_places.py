@@ -142,13 +142,19 @@ class DoubleVolumes:
         return row._replace(used_by=tuple(users))
 
     def create(self, name: str | None = None, *, labels: Sequence[tuple[str, str]] = ()) -> str:
-        if name is not None and (not name or set(name) - _VOLUME or not name[0].isalnum()):
+        if name is not None:
+            self.check_name(name)
+        return self.ensure(name or "", labels=labels)
+
+    def check_name(self, name: str) -> None:
+        if len(name) == 1:
+            raise InvalidInput("volume name is too short", "two characters are the least")
+        if not name or set(name) - _VOLUME or not name[0].isalnum():
             raise InvalidInput(
                 f"{name!r} includes invalid characters for a local volume name",
                 "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed; for a host directory use its "
                 "absolute path",
             )
-        return self.ensure(name or "", labels=labels)
 
     def ensure(self, name: str, *, labels: Sequence[tuple[str, str]] = ()) -> str:
         """The name of a volume that exists; of a new anonymous one for ""."""

@@ -1,6 +1,7 @@
 """`run` and `create`: options, pulling what is missing, exit codes."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +81,12 @@ def test_flags_behind_the_image_are_the_commands(pydock: Pydock) -> None:
         (["-m", "12q", IMAGE], 125, "invalid suffix: 'q'"),
         (["-m", "1m", IMAGE], 125, "minimum memory limit allowed is 6MB"),
         (["--env-file", "/nonexistent", IMAGE], 125, "open /nonexistent"),
+        (["--label-file", "/nonexistent", IMAGE], 125, "open /nonexistent"),
+        (["-e", "=x", IMAGE], 125, "invalid environment variable: =x"),
+        (["-l", "=x", IMAGE], 125, "invalid label '=x': empty name"),
+        (["-v", "x:/y", IMAGE], 125, "volume name is too short"),
+        (["-v", "/y:ro", IMAGE], 125, "invalid volume specification: '/y:ro'"),
+        (["-v", "/x:/y:nocopy", IMAGE], 125, "field VolumeOptions must not be specified"),
         (["--pull", "foo", IMAGE], 125, "invalid pull option: 'foo'"),
         (["--pull", "never", "missing:1"], 125, "no such image: missing:1"),
         (["UPPER"], 125, "must be lower case"),
@@ -140,6 +147,22 @@ def test_a_terminal_is_given_where_there_is_one(pydock: Pydock, double: Double) 
     """-t without -i needs none on this side."""
     said = pydock("run", "--rm", "-t", IMAGE, "echo", "hi")
     assert (said.code, said.out) == (0, "hi\r\n")
+
+
+def test_ports_without_a_network_of_its_own_are_discarded(pydock: Pydock) -> None:
+    for network in ("host", "none"):
+        said = pydock("run", "--rm", "--network", network, "-p", "80:80", IMAGE, "echo", "hi")
+        assert said == (
+            0, "hi\n",
+            f"WARNING: Published ports are discarded when using {network} network mode\n",
+        )  # fmt: skip
+
+
+def test_labels_are_read_from_a_file(pydock: Pydock, double: Double, tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text("role=db\nother=1\n")
+    said = pydock("create", "--label-file", str(tmp_path / "labels"), "-l", "role=web", IMAGE)
+    labels = dict(double.containers.inspect(said.out.strip()).summary.labels)
+    assert labels == {"role": "web", "other": "1"}
 
 
 def test_inspect_agrees_with_run(pydock: Pydock) -> None:

@@ -109,6 +109,7 @@ def test_relative_sources_are_taken_from_here(
         ("a:/b:nocopy,nocopy", "invalid mode: nocopy,nocopy"),
         ("/a:rw", "invalid volume specification: '/a:rw'"),
         ("/a:/b:nocopy", 'invalid mount config for type "bind": field VolumeOptions must not be'),
+        ("x:/c", "volume name is too short"),
         ("a/b:/c", '"a/b" includes invalid characters for a local volume name'),
         ("a b:/c", '"a b" includes invalid characters for a local volume name'),
         ("~/x:/c", "includes invalid characters"),
@@ -153,6 +154,17 @@ def test_a_bad_file_is_told(tmp_path: Path, data: bytes, said: str) -> None:
     assert failure.value.message == f"invalid env file ({file}): {said}"
 
 
+def test_labels_come_from_files_then_flags(tmp_path: Path) -> None:
+    file = tmp_path / "labels"
+    file.write_bytes(b"# note\nrole=db\n\x0b\ta.b=c d \nBARE\nEMPTY=\n")
+    found = specs.labels([("role", "web"), ("more", "")], [str(file)])
+    assert found == {"role": "web", "a.b": "c d ", "EMPTY": "", "more": ""}
+    file.write_bytes(b"a b=c\n")
+    with pytest.raises(InvalidInput, match="variable 'a b' contains whitespaces") as failure:
+        specs.labels([], [str(file)])
+    assert failure.value.message.startswith(f"invalid label file ({file}): ")
+
+
 def test_a_missing_file_is_told() -> None:
     with pytest.raises(InvalidInput, match="open /nonexistent: no such file or directory"):
         specs.environment([], ["/nonexistent"])
@@ -160,3 +172,11 @@ def test_a_missing_file_is_told() -> None:
         specs.environment([], [os.sep])
     with pytest.raises(InvalidInput, match="invalid environment variable: =x"):
         specs.check_variable("=x")
+
+
+def test_the_one_storage_option_there_is() -> None:
+    assert specs.storage_option("overlay.mountopt=volatile") == "volatile"
+    with pytest.raises(InvalidInput, match="invalid storage option 'volatile'"):
+        specs.storage_option("volatile")
+    with pytest.raises(Unsupported, match="storage option size=10G: not supported"):
+        specs.storage_option("size=10G")

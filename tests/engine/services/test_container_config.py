@@ -70,6 +70,19 @@ def test_a_declared_volume_is_anonymous_unless_something_is_mounted_there() -> N
     assert (named["source"], named["anonymous"]) == ("kept", False)
 
 
+def test_what_an_image_says_badly_is_left_out() -> None:
+    assert resolved(IMAGE._replace(env=("=x", "PATH=/bin", "BARE")))["env"] == [
+        "PATH=/bin", "BARE=",
+    ]  # fmt: skip
+    mounts = resolved(IMAGE._replace(volumes=("/", "data", "/ok/")))["mounts"]
+    assert [mount["target"] for mount in mounts] == ["/ok"]
+
+
+@pytest.mark.parametrize("name", ["a_b", "a.b-c", "-x", "x" * 64, "\u00e4"])
+def test_a_hostname_is_any_word(name: str) -> None:
+    assert resolved(hostname=name)["hostname"] == name
+
+
 @pytest.mark.parametrize("target", ["data", "/", "//"])
 def test_a_mount_needs_a_place_of_its_own(target: str) -> None:
     with pytest.raises(InvalidInput):
@@ -86,8 +99,7 @@ def test_ports_go_with_a_network() -> None:
     port = PortMapping(80, host_port=8080)
     assert resolved(ports=(port,))["ports"] == [list(port)]
     assert resolved(ports=(port,), network="host")["ports"] == []
-    with pytest.raises(InvalidInput, match="network mode none"):
-        resolved(ports=(port,), network="none")
+    assert resolved(ports=(port,), network="none")["ports"] == []
 
 
 @pytest.mark.parametrize(
@@ -96,8 +108,15 @@ def test_ports_go_with_a_network() -> None:
         {"memory_bytes": 1 << 20},
         {"nano_cpus": 1},
         {"nano_cpus": 10**12},
-        {"hostname": "-x"},
-        {"hostname": "a_b"},
+        {"hostname": "a b"},
+        {"hostname": "a\nb"},
+        {"hostname": "a#"},
+        {"hostname": "x" * 65},
+        {"hostname": "\u00e4" * 33},
+        {"env": ("A=x\0y",)},
+        {"mounts": (MountRequest("volume", "../x", "/x"),)},
+        {"mounts": (MountRequest("volume", "x", "/x"),)},
+        {"mounts": (MountRequest("bind", "x/y", "/x"),)},
         {"working_directory": "relative"},
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import Conflict, Corrupt, InvalidInput, NotFound
+from engine.errors import Conflict, Corrupt, EngineError, InvalidInput, NotFound
 from engine.local import LocalEngine
 from engine.model.container import CreateOptions, MountRequest
 
@@ -59,7 +59,7 @@ def test_one_of_many_has_made_it(engine: LocalEngine) -> None:
     assert sorted(made) == [False] * 7 + [True]
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a/b", "../x", "-x", ".x", "ä"])
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "../x", "-x", ".x", "äb"])
 def test_a_bad_name_makes_nothing(engine: LocalEngine, name: str) -> None:
     with pytest.raises(InvalidInput, match="includes invalid characters"):
         engine.volumes.create(name)
@@ -178,3 +178,17 @@ def test_a_volume_is_measured(engine: LocalEngine) -> None:
     assert usage.files == 1
     assert usage.size_bytes >= 10_000
     assert engine.volumes.inspect("data").size_bytes == usage.size_bytes
+
+
+def test_a_name_of_one_character_is_too_short(engine: LocalEngine) -> None:
+    with pytest.raises(InvalidInput, match="volume name is too short"):
+        engine.volumes.create("x")
+
+
+def test_a_place_with_a_name_that_is_too_long_has_nothing_in_the_image(
+    engine: LocalEngine, image: str
+) -> None:
+    create(engine, image, MountRequest("volume", "config", "/" + "x" * 300), name="one")
+    with pytest.raises(EngineError, match="ile name too long"):
+        engine.containers.start("one")
+    assert content(engine, "config") == {}
