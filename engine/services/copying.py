@@ -20,10 +20,12 @@ from engine.model.progress import Phase
 from engine.oci.descriptor import LAYERS, Descriptor
 from engine.oci.manifest import Index, Manifest, parse_manifest
 from engine.oci.platform import Platform
+from engine.oci.reference import Reference
 from engine.oci.selection import select
 from engine.oci.tree import Tree, walk
 from engine.registry.hosts import Hosts
 from engine.registry.progress import Teller, short
+from engine.registry.push import MAX_READABLE
 from engine.registry.remote import RegistrySource, RegistryTarget
 from engine.registry.threads import run_all
 from engine.registry.timeouts import Timeouts
@@ -33,6 +35,7 @@ from engine.storage.archive_writer import ArchivedImage, blob_path, write_archiv
 from engine.storage.file_bytes import FileBytes, ReadAt
 from engine.storage.layout import FlatSource, FlatTarget, LayoutSource, LayoutTarget, below
 from engine.storage.leases import Lease
+from engine.storage.origin_store import OriginStore
 from engine.storage.outgoing import Outgoing
 from engine.storage.sink import Sink
 from engine.storage.spool import Spool
@@ -96,6 +99,7 @@ class Copying:
             cancel.on_cancel(self._stop.cancel)
         self._timeouts = timeouts or Timeouts()
         self._hosts = hosts or Hosts()
+        self._origins = OriginStore(database)
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Copying:
@@ -137,6 +141,8 @@ class Copying:
 
         run_all(blobs, send, self._timeouts.uploads, "copy", self._stop)
         there.put_tree(tree)
+        if target.transport == "docker":
+            self._remember(tree, target)
         root = tree.root
         return Pushed(target.text, root.digest, root.size_bytes)
 
@@ -204,12 +210,9 @@ class Copying:
 
     def _target(self, source: Place, place: Place) -> Target:
         if place.transport == "docker":
-            same = source.transport == "docker" and (
-                source.reference.domain == place.reference.domain
-            )
             registry = RegistryTarget(
                 place.reference, self._hosts, self._timeouts, self._stop, self._teller,
-                neighbours=[source.reference.path] if same else [],
+                neighbours=self._neighbours(source, place.reference),
             )  # fmt: skip
             self._open.callback(registry.close)
             return registry
@@ -223,6 +226,30 @@ class Copying:
                 "remove it, or name another file",
             )
         return _ByLayout(self._directory + "/out", place, self._stop, self._bring_in)
+
+    def _neighbours(self, source: Place, target: Reference) -> list[str]:
+        """Repositories of the target's registry that have some of it already."""
+        if source.transport == "docker":
+            same = source.reference.domain == target.domain
+            return [source.reference.path] if same else []
+        if source.transport != "store":
+            return []
+        layers = self._store.layers_of(self._store.get(source.name))
+        found = [
+            path
+            for _, _, blob, _ in layers
+            for path in self._origins.neighbours(blob, target.domain, target.path)[:1]
+        ]
+        return list(dict.fromkeys(found))[:MAX_READABLE]
+
+    def _remember(self, tree: Tree, target: Place) -> None:
+        """Next time it may be lent from there."""
+        there = (*tree.blobs, *(document for document, _ in tree.documents))
+        self._origins.record(
+            [each.digest for each in there if each.is_distributable],
+            target.reference.domain,
+            target.reference.path,
+        )
 
     def _bring_in(self, directory: str, place: Place) -> None:
         """The layout in `directory` is an image of the store."""

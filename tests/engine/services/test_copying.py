@@ -158,6 +158,16 @@ def test_blobs_that_are_there_are_not_copied_again(box: Box) -> None:
     assert {step.phase for step in box.told if step.id} == {"queued", "mounted"}
 
 
+def test_what_the_registry_knows_is_lent_to_a_copy_from_the_store(box: Box) -> None:
+    box.copy(box.push("lent/start", example()), "localhost/lent:1")
+    (box.directory / "other").mkdir()
+    with Registry(box.directory / "other") as other:
+        box.copy("localhost/lent:1", f"docker://{other.host}/lent/a:1")
+        box.told.clear()
+        box.copy("localhost/lent:1", f"docker://{other.host}/lent/b:1")
+    assert {step.phase for step in box.told if step.id} == {"queued", "mounted"}
+
+
 def test_artifacts_are_copied_too(box: Box) -> None:
     blob = images.blob("application/vnd.example.thing", b"thing")
     empty = images.blob("application/vnd.oci.empty.v1+json", b"{}")
