@@ -105,6 +105,26 @@ def test_bytes_that_are_not_what_their_digest_says(
     nothing_is_left(roots[0])
 
 
+def test_a_blob_that_rots_on_the_registrys_disk(
+    roots: tuple[str, str], registry: Registry, image: MadeImage
+) -> None:
+    reference = images.push(registry, "rotten", "1", image)
+    rotten = image.layers[1].digest
+    place = f"docker/registry/v2/blobs/sha256/{rotten[7:9]}/{rotten[7:]}/data"
+    blob = registry.directory / "store" / place
+    whole = blob.read_bytes()
+    blob.write_bytes(whole[:70_000] + b"rust" + whole[70_004:])
+    try:
+        message = refused(pydock("pull", reference))
+        assert message.startswith(f"pydock: layer {rotten}: the registry sent wrong bytes twice")
+        nothing_is_left(roots[0])
+        assert not list(Path(roots[0], "ingest").glob(f"{rotten[7:]}*"))
+    finally:
+        blob.write_bytes(whole)
+    assert pydock("pull", reference).returncode == 0
+    assert_whole()
+
+
 @pytest.mark.parametrize("size_mb", [8, 18])  # too small for the blobs; for the layers
 def test_a_full_disk(
     roots: tuple[str, str], server: FaultServer, image: MadeImage, tmp_path: Path, size_mb: int
@@ -179,10 +199,26 @@ def test_pulls_that_are_killed(
 
 
 @pytest.mark.long
-def test_fifty_pulls_that_are_killed(
+def test_three_hundred_pulls_that_are_killed(
     roots: tuple[str, str], registry: Registry, image: MadeImage, tmp_path: Path
 ) -> None:
-    killed_pulls(registry, image, 50, tmp_path)
+    killed_pulls(registry, image, 300, tmp_path)
+
+
+def test_eight_pulls_of_one_image(
+    roots: tuple[str, str], registry: Registry, image: MadeImage
+) -> None:
+    reference = images.push(registry, "shared", "1", image)
+    pulls = [
+        subprocess.Popen([PYDOCK, "pull", reference], stdout=subprocess.PIPE, text=True)
+        for _ in range(8)
+    ]
+    said = [pull.communicate()[0] for pull in pulls]
+    assert [pull.returncode for pull in pulls] == [0] * 8
+    assert any(": Waiting\n" in each for each in said)
+    for layer in image.layers:
+        assert registry.count("GET", f"/v2/shared/blobs/{layer.digest}") == 1
+    assert_whole()
 
 
 def test_ctrl_c_ends_a_pull(roots: tuple[str, str], server: FaultServer, image: MadeImage) -> None:
@@ -208,6 +244,8 @@ def test_ctrl_c_ends_a_pull(roots: tuple[str, str], server: FaultServer, image: 
     server.script = lambda exchange: False
     assert pydock("pull", reference).returncode == 0
     assert_whole()
+    ranges = [r.headers["Range"] for r in server.requests if slow.digest in r.path]
+    assert ranges == [None, f"bytes={len(slow.data) // 2}-"]
 
 
 def test_five_planted_damages_are_found_and_mended(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -117,14 +118,54 @@ def test_processes_that_pull_one_image_share_its_downloads(
     reference = images.serve(server, "r", "1", image)
     processes = [
         subprocess.Popen([sys.executable, "-c", _PULL, reference], stdout=subprocess.DEVNULL)
-        for _ in range(4)
+        for _ in range(8)
     ]
-    assert [process.wait() for process in processes] == [0] * 4
+    assert [process.wait() for process in processes] == [0] * 8
     assert [server.count("GET", layer.digest) for layer in image.layers] == [1] * 4
     assert store.images.get(reference).id == image.config.digest
     assert len(os.listdir(f"{store.home.root}/layers")) == 4
     assert not os.listdir(f"{store.home.root}/staging")
     assert not store.database.query("SELECT * FROM lease")
+
+
+def test_next_one_takes_over_when_the_first_dies(store: Store) -> None:
+    """And goes on where that one was."""
+    image = make_image([{"noise": noise(2 << 20)}])
+    (blob,) = image.layers
+    half = len(blob.data) // 2
+
+    def stall_once(exchange: Exchange) -> bool:
+        faults = exchange.server.faults
+        if not exchange.path.endswith(blob.digest) or faults.count("GET", blob.digest) > 1:
+            return False
+        exchange.send_head(200, None, len(blob.data))
+        exchange.wfile.write(blob.data[:half])
+        exchange.stall()
+        return True
+
+    with FaultServer(stall_once) as server:
+        reference = images.serve(server, "r", "1", image)
+        first = subprocess.Popen(
+            [sys.executable, "-c", _PULL, reference], stdout=subprocess.DEVNULL
+        )
+        partial = Path(store.home.root) / "ingest" / blob.digest[7:]
+        while not partial.exists() or partial.stat().st_size < half:
+            time.sleep(0.01)
+
+        def end() -> None:
+            while "waiting" not in store.phases(blob.digest[7:19]):
+                time.sleep(0.01)
+            first.kill()
+
+        killer = threading.Thread(target=end)
+        killer.start()
+        assert store.pull(reference) == image.config.digest
+        killer.join()
+        assert first.wait() == -signal.SIGKILL
+        ranges = [r.headers["Range"] for r in server.requests if r.path.endswith(blob.digest)]
+    assert ranges == [None, f"bytes={half}-"]
+    waiting = [step.current for step in store.told if step.phase == "waiting"]
+    assert waiting[-1] == half
 
 
 @pytest.mark.long
