@@ -17,7 +17,7 @@ TICK_SECONDS = 0.25  # a bar moves at most four times a second
 RATE_SECONDS = 5.0
 SUBJECT = 32  # cells that a name may take
 STEP = 14  # cells for the name of a job or of a step in it
-BAR = 24
+BAR, WIDE = 24, 90  # cells of a bar; half of them where a line is shorter than this
 HERE = frozenset({"cached", "exists", "mounted"})  # layers that nothing is done for
 LOADED = frozenset({"verifying", "extracting", "done"})  # all their bytes have come
 MOVING = frozenset({"downloading", "uploading", "compressing", "exporting"})
@@ -111,15 +111,15 @@ class Job:
 def draw(canvas: Canvas, y: int, rows: int, end: int, jobs: list[Job]) -> None:
     """Jobs and, below each, the parts that it is made of: at most so many rows, up to column
     `end`."""
-    last = y + rows
+    last, bar = y + rows, BAR if end >= WIDE else BAR // 2
     for job in jobs:
         if y < last:
-            canvas.spans(EDGE, y, job.parts(BAR, pad=STEP - 1), end)
+            canvas.spans(EDGE, y, job.parts(bar, pad=STEP - 1), end)
             y += 1
         for step in job.steps():
             if y < last:
                 canvas.put(EDGE + 7, y, step.id[:10], "faint")
-                canvas.spans(EDGE + 7 + STEP, y, _step(step), end)
+                canvas.spans(EDGE + 7 + STEP, y, _step(step, bar), end)
                 y += 1
 
 
@@ -128,7 +128,7 @@ def height(jobs: list[Job]) -> int:
     return sum(1 + len(job.steps()) for job in jobs)
 
 
-def _step(step: Progress) -> list[Part]:
+def _step(step: Progress, bar_cells: int) -> list[Part]:
     share = 1.0 if step.phase == "done" else step.current / step.total if step.total else 0.0
     words: Phase | str = step.phase
     if step.phase in MOVING:
@@ -137,7 +137,7 @@ def _step(step: Progress) -> list[Part]:
     elif step.phase in ("retrying", "waiting") and step.text:
         words = step.text
     ink = "warn" if step.phase == "retrying" else "faint"
-    return [*format.bar(share, BAR, "dim"), (f" {share:4.0%}", "dim"), (f"   {words}", ink)]
+    return [*format.bar(share, bar_cells, "dim"), (f" {share:4.0%}", "dim"), (f"   {words}", ink)]
 
 
 class Jobs:
@@ -205,9 +205,9 @@ class Jobs:
         return [("◐ ", "info"), (f"{job.verb}{share}{more}", "text")]
 
     def line(self, width: int, key: str) -> list[Part]:
-        """For the message row: the oldest one, and the key that ends it."""
+        """For the message row: the oldest one, and the key that ends the last one."""
         if not self.running:
             return []
-        narrow = width < 100
-        parts = self.running[0].parts(12 if narrow else 24, short=narrow)
+        narrow = width < WIDE
+        parts = self.running[0].parts(BAR // 2 if narrow else BAR, short=narrow)
         return [*parts, (f"   {key}", "text bold"), (" cancels", "dim")]

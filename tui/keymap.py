@@ -70,6 +70,7 @@ DEFAULT: dict[str, tuple[str, ...]] = {
     "images.history": ("h",),
     "images.used-by": ("u",),
     "images.prune": ("b",),
+    "images.group": ("a",),
     "images.inspect": ("d",),
     "layers.part": ("tab",),
     "layers.view": ("a",),

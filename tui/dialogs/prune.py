@@ -47,7 +47,7 @@ class Prune(Confirm):
             self._facts.insert(-1, ("keeps", ((names, "dim"),)))
         if len(self._choices) > 1:
             other = self._choices[1 - self._at].title
-            self._facts.append(("a", ((f"{other} instead", "dim"),)))
+            self._facts.append(("", (("a", "text bold"), (f"  {other} instead", "dim"))))
 
     def press(self, key: str, character: str | None) -> None:
         if key == "a" and len(self._choices) > 1:

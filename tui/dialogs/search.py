@@ -65,7 +65,7 @@ class Search(Sheet[str]):
             canvas.right(end, 2, count, "faint")
         else:
             canvas.put(3, 4, self._said, "dim", end)
-        name = min(NAME, canvas.width // 2)
+        name = min(NAME, canvas.width * 2 // 5)
         top = max(0, self._cursor - room + 1)
         for y, row in enumerate(self._rows[top : top + room], 4):
             here = y - 4 + top == self._cursor

@@ -2,20 +2,17 @@
 
 import asyncio
 import os
-import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from textual.geometry import Region
 
 from engine.aio import offload
 from engine.errors import EngineError, NotFound
-from engine.model.image import ImageSummary, Removed
+from engine.model.image import ImageSummary
 from tui import format, jobs, prune, transfers
 from tui.actions import Action
-from tui.dialogs.confirm import Confirm, Item
-from tui.format import ABSENT
+from tui.dialogs.confirm import Confirm
 from tui.panes.image_detail import (
     Config,
     ImageFacts,
@@ -24,13 +21,22 @@ from tui.panes.image_detail import (
     Steps,
     Summary,
     Users,
-    waste_share,
+)
+from tui.panes.image_rows import (
+    COLUMNS,
+    Target,
+    by_image,
+    by_repository,
+    facts,
+    items,
+    short_id,
+    together,
 )
 from tui.panes.layers import show_layers
 from tui.panes.pane import SPLIT_FROM, Head, Pane, Plan
-from tui.widgets.canvas import Canvas, Part, tail
+from tui.widgets.canvas import Canvas, Part
 from tui.widgets.drawn import Drawn
-from tui.widgets.table import Cell, Column, Row
+from tui.widgets.table import Row
 
 BODIES: dict[str, type[ImageFacts]] = {
     "Summary": Summary,
@@ -40,26 +46,13 @@ BODIES: dict[str, type[ImageFacts]] = {
     "Used by": Users,
     "Inspect": Inspect,
 }
-SHARE, USERS = 12, 15
 SUMMARY_ROWS = 9
 MOST_JOBS = 8
 LIVE = ("running", "paused")
-COLUMNS = (
-    Column("REPOSITORY:TAG"),
-    Column("ID", 10, 3, ink="faint"),
-    Column("ARCH", 5, 5, ink="warn"),
-    Column("SIZE", 5, number=True),
-    Column("UNIQUE", 6, 1, number=True),
-    Column("SHARE", SHARE, 4),
-    Column("WASTE", 5, number=True, ink="dim"),
-    Column("LAYERS", 6, 6, number=True, ink="dim"),
-    Column("USED BY", USERS, 2, ink="dim"),
-    Column("AGE", 4, number=True, ink="dim"),
-)
 
 
 class ImagesPane(Pane):
-    """Key: the image's id."""
+    """Key: the image's id; by repository, one of its names, or `repository/` for all of them."""
 
     NUMBER = 2
     TITLE = "Images"
@@ -76,6 +69,8 @@ class ImagesPane(Pane):
     def __init__(self) -> None:
         super().__init__()
         self.bars = LayerBars()
+        self.by_repository = False
+        self._targets: Mapping[str, tuple[Target, ...]] = {}
         self._job_rows = 0
 
     def on_mount(self) -> None:
@@ -83,22 +78,27 @@ class ImagesPane(Pane):
 
     @property
     def image(self) -> ImageSummary | None:
-        """The one under the cursor."""
-        return self.store.images.rows.get(self.key)
+        """The one under the cursor, None where that is a repository."""
+        found = self._targets.get(self.key, ())
+        return found[0].image if len(found) == 1 else None
 
     def title_of(self, key: str) -> str:
-        row = self.store.images.rows.get(key)
-        return row.references[0] if row and row.references else short_id(key)
+        found = self._targets.get(key, ())
+        if key.endswith("/"):
+            return key.removesuffix("/")
+        return found[0].title if found else short_id(key)
 
     def found(self, ref: str) -> str:
-        for row in self.store.images.rows.values():
-            if ref in row.references or row.id.removeprefix("sha256:").startswith(ref):
-                return row.id
+        for key, targets in self._targets.items():
+            for image, names in () if key.endswith("/") else targets:
+                if ref in names or image.id.removeprefix("sha256:").startswith(ref):
+                    return key
         return super().found(ref)
 
     def changed(self, kind: str, keys: frozenset[str]) -> None:
         super().changed(kind, keys)
-        if self.is_open and kind == "images" and self.key in keys:
+        image = self.image
+        if self.is_open and kind == "images" and image is not None and image.id in keys:
             self.chosen()
 
     def chosen(self) -> None:
@@ -171,27 +171,40 @@ class ImagesPane(Pane):
     # -- rows
 
     def rows(self) -> list[Row]:
-        rows = list(self.store.images.rows.values())
-        most = max((row.size_bytes for row in rows), default=0) or 1
-        usual = Counter(row.architecture for row in rows).most_common(1)
-        now_ns = time.time_ns()
-        return [_row(row, most, usual[0][0], now_ns) for row in rows]
+        listed = by_repository if self.by_repository else by_image
+        rows, self._targets = listed(self.store.images.rows.values())
+        return rows
+
+    def amount(self) -> str:
+        if not self._hidden:
+            return super().amount()
+        shown = {t.image.id for row in self.list.rows for t in self._targets.get(row.key, ())}
+        return f"{len(shown)} of {len(self.store.images.rows)}"
+
+    def group(self) -> None:
+        """By repository, or each image by itself; the cursor stays on the image."""
+        name = self.title_of(self.key)
+        self.by_repository = not self.by_repository
+        self.list.marks.clear()
+        self.seek(name)
 
     # -- verbs
 
-    def targets(self) -> list[ImageSummary]:
+    def targets(self) -> list[Target]:
         """What a verb acts on: the marked ones, else the one under the cursor."""
-        rows = self.store.images.rows
-        return [rows[key] for key in self.list.targets() if key in rows]
+        keys = self.list.targets()
+        return list(together(target for key in keys for target in self._targets.get(key, ())))
 
     async def look_into(self) -> None:
         """Look into it."""
-        await show_layers(self.console, self.key)
+        if self.image is not None:
+            await show_layers(self.console, self.image.id)
 
     async def tag(self, name: str) -> None:
         """One more name for the image under the cursor."""
         title = self.title_of(self.key)
-        await offload(self.engine.images.tag, self.key, name)
+        if self.image is not None:
+            await offload(self.engine.images.tag, self.image.id, name)
         self.console.flash.say((title, "strong"), (" is now also ", "text"), (name, "strong"))
         self.console.feed.touch("images")
 
@@ -213,7 +226,7 @@ class ImagesPane(Pane):
 
     async def save(self, path: str) -> None:
         """The marked images, or the one under the cursor, in one archive."""
-        refs = [ref for row in self.targets() for ref in row.references or (row.id,)]
+        refs = [ref for target in self.targets() for ref in target.names or (target.image.id,)]
         await transfers.save(self.console, refs, path)
 
     async def load(self, path: str) -> None:
@@ -228,122 +241,42 @@ class ImagesPane(Pane):
             self.chosen()
 
     async def remove_them(self) -> None:
-        """Ask, naming what goes and what stays; then remove them with all their names."""
+        """Ask, naming what goes and what stays; then remove them with the names that are meant."""
         targets = self.targets()
-        title = self.title_of(targets[0].id) if len(targets) == 1 else f"{len(targets)} images"
+        title = targets[0].title if len(targets) == 1 else f"{len(targets)} images"
         if not await self.console.open(
-            Confirm(f"Remove {title}?", "Remove", self._items(targets), self._facts(targets))
+            Confirm(f"Remove {title}?", "Remove", items(targets), facts(targets))
         ):
             return
         results = await asyncio.gather(*map(self._remove, targets))
-        removed = [result for result in results if result is not None]
         self.console.feed.touch("images")
-        if len(removed) == len(targets):
-            freed = sum(result.freed_bytes for result in removed)
-            self.console.flash.say(
-                (title, "strong"), (f" removed, {format.size(freed)} freed", "text")
-            )
+        if None not in results:
+            freed = format.size(sum(filter(None, results)))
+            self.console.flash.say((title, "strong"), (f" removed, {freed} freed", "text"))
 
-    async def _remove(self, target: ImageSummary) -> Removed | None:
-        force = bool(target.used_by) or len(target.references) > 1
+    async def _remove(self, target: Target) -> int | None:
+        """Bytes that came free, None when it failed."""
+        remove, image = self.engine.images.remove, target.image
         try:
-            return await offload(self.engine.images.remove, target.id, force=force)
+            if target.is_whole:
+                force = bool(image.used_by) or len(image.references) > 1
+                return (await offload(remove, image.id, force=force)).freed_bytes
+            for name in target.names:
+                await offload(remove, name)
         except EngineError as error:
-            self.console.fail(f"{self.title_of(target.id)} was not removed", error)
+            self.console.fail(f"{target.title} was not removed", error)
             return None
-
-    def _items(self, targets: list[ImageSummary]) -> list[Item]:
-        items = []
-        for target in targets:
-            names = target.references[1:]
-            text = f"also {', '.join(names)}" if names else short_id(target.id)
-            if target.used_by:
-                text = f"only untagged: {', '.join(target.used_by)} has it"
-            size = format.size(target.size_bytes)
-            items.append(Item(self.title_of(target.id), size, text))
-        return items
-
-    def _facts(self, targets: list[ImageSummary]) -> list[tuple[str, tuple[Part, ...]]]:
-        """What goes and what stays: an image that a container has loses its names only."""
-        going = [target for target in targets if not target.used_by]
-        freed = sum(target.unique_bytes for target in going)
-        shared = sum(target.size_bytes for target in going) - freed
-        users = sorted({name for target in targets for name in target.used_by})
-        nothing = "next to nothing: others share its layers" if going else "nothing"
-        frees: tuple[Part, ...] = ((nothing, "dim"),)
-        if freed:
-            frees = (("at least ", "dim"), (format.size(freed), "ok bold"))
-        names = [name for target in targets if target.used_by for name in target.references]
-        facts: list[tuple[str, tuple[Part, ...]]] = [("frees", frees)]
-        if names:
-            facts.append(("untags", ((", ".join(names), "text"),)))
-        facts.append(("stops", (("nothing", "dim"),)))
-        if users:
-            stay = (" stay, but cannot be made again", "dim")
-            facts.append(("used by", ((", ".join(users), "warn"), stay)))
-        if shared:
-            facts.append(
-                ("keeps", ((format.size(shared), "text"), (" that other images share", "dim")))
-            )
-        facts.append(("undo", (("pull it again", "dim"),)))
-        return facts
-
-
-def short_id(image_id: str) -> str:
-    """An image's id as lists show it."""
-    return image_id.removeprefix("sha256:")[:12]
-
-
-def _row(row: ImageSummary, most: int, usual: str, now_ns: int) -> Row:
-    more = len(row.references) - 1
-    name = row.references[0] if row.references else "<none>"
-    if more > 0:
-        name += f" +{more}"
-    share, ink = waste_share(row)
-    seconds = (now_ns - row.created_ns) / 1e9
-    arch = "" if row.architecture == usual else row.architecture
-    users = tail(", ".join(row.used_by), USERS)
-    return Row(
-        row.id,
-        (
-            ((name, "text" if row.references else "dim"),),
-            row.id.removeprefix("sha256:")[:10],
-            arch,
-            format.size(row.size_bytes),
-            format.size(row.unique_bytes),
-            _share(row, most),
-            ((share, ink),),
-            str(row.layers),
-            users or ABSENT,
-            format.still_age(seconds),
-        ),
-        (
-            name,
-            None,
-            arch or None,
-            row.size_bytes,
-            row.unique_bytes,
-            None,
-            row.waste_bytes / max(1, row.size_bytes) if row.waste_bytes >= 0 else None,
-            row.layers,
-            users or None,
-            seconds,
-        ),
-        aliases=(*row.references, *row.used_by),
-    )
-
-
-def _share(row: ImageSummary, most: int) -> Cell:
-    """What only this image has is heavy, what it shares is light; as long as it is big."""
-    whole = max(1, round(SHARE * row.size_bytes / most)) if row.size_bytes else 0
-    own = min(whole, round(SHARE * row.unique_bytes / most)) if row.unique_bytes else 0
-    if row.unique_bytes and not own:
-        own = 1
-    return (("━" * own, "info"), ("─" * (whole - own), "dim"))
+        return 0
 
 
 def _some(pane: ImagesPane) -> str:
     return "" if pane.targets() else "there is no image here"
+
+
+def _one(pane: ImagesPane) -> str:
+    if pane.image is None and pane.targets():
+        return "that is a repository: choose one of its tags"
+    return _some(pane)
 
 
 def _unused(pane: ImagesPane) -> str:
@@ -351,8 +284,8 @@ def _unused(pane: ImagesPane) -> str:
     rows = pane.store.containers.rows.values()
     for target in pane.targets():
         for row in rows:
-            if row.image_id == target.id and row.state in LIVE:
-                return f"{row.name} runs from {pane.title_of(target.id)}"
+            if target.is_whole and row.image_id == target.image.id and row.state in LIVE:
+                return f"{row.name} runs from {target.title}"
     return _some(pane)
 
 
@@ -369,25 +302,32 @@ def _shows(name: str, tab: str, note: str) -> Action:
 
 
 def _named(pane: ImagesPane) -> str:
-    return pane.image.references[0] if pane.image and pane.image.references else ""
+    found = pane._targets.get(pane.key, ())
+    return found[0].names[0] if found and found[0].names else ""
 
 
 def _archive(pane: ImagesPane) -> str:
     """A name for the archive of what would be saved."""
     targets = pane.targets()
-    title = pane.title_of(targets[0].id) if len(targets) == 1 else "images"
+    title = targets[0].title if len(targets) == 1 else "images"
     plain = "".join(char if char.isalnum() or char in ".-" else "-" for char in title)
     return f"{os.getcwd()}/{plain}.tar"
 
 
+def _last_name(pane: ImagesPane) -> str:
+    """The name under the cursor; where an image stands with all of them, the last one."""
+    (target,) = pane._targets[pane.key]
+    return target.names[-1]
+
+
 def _has_names(pane: ImagesPane) -> str:
     several = pane.image is not None and len(pane.image.references) > 1
-    return "" if several else _some(pane) or "it has no other name: remove takes the last one"
+    return "" if several else _one(pane) or "it has no other name: remove takes the last one"
 
 
 ImagesPane.ACTIONS = (
-    Action("images.layers", "layers", ImagesPane.look_into, "look into it", _some, hint=True),
-    Action("images.tag", "tag", ImagesPane.tag, "one more name", _some, hint=True, takes="a name"),
+    Action("images.layers", "layers", ImagesPane.look_into, "look into it", _one, hint=True),
+    Action("images.tag", "tag", ImagesPane.tag, "one more name", _one, hint=True, takes="a name"),
     Action(
         "images.untag",
         "untag",
@@ -395,7 +335,7 @@ ImagesPane.ACTIONS = (
         "one name less",
         _has_names,
         takes="a name",
-        begin=lambda pane: pane.image.references[-1],
+        begin=_last_name,
     ),
     Action(
         "images.remove",
@@ -411,7 +351,7 @@ ImagesPane.ACTIONS = (
         "push",
         ImagesPane.push,
         "to its registry",
-        _some,
+        _one,
         hint=True,
         takes="a name",
         begin=_named,
@@ -427,6 +367,7 @@ ImagesPane.ACTIONS = (
         begin=_archive,
     ),
     Action("images.load", "load", ImagesPane.load, "from an archive", takes="a file"),
+    Action("images.group", "by repository", ImagesPane.group, "or each image by itself"),
     Action("images.unmask", "unmask", ImagesPane.unmask, "secret variables", _on_config),
     _shows("history", "History", "how it was built"),
     _shows("used-by", "Used by", "its containers"),

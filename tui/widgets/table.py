@@ -42,6 +42,8 @@ class Row(NamedTuple):
     depth: int = 0
     strong: bool = False
     aliases: tuple[str, ...] = ()  # what it is called besides
+    group: str = ""  # rows of one group stay together, in the place of the first of them
+    is_head: bool = False  # of its group, before the others whatever the order
 
     def words(self) -> list[str]:
         """Its cells as plain text and its other names, for filters."""
@@ -167,11 +169,11 @@ class ListTable(Movable):
     def _in_order(self, rows: list[Row]) -> list[Row]:
         sort = self._sort
         if sort < 0 or not all(len(row.order) > sort for row in rows):
-            return list(rows)
+            return _together(rows)
         present = [row for row in rows if row.order[sort] is not None]
         absent = [row for row in rows if row.order[sort] is None]
         present.sort(key=lambda row: row.order[sort], reverse=self._descending)
-        return present + absent
+        return _together(present + absent)
 
     def _settle(self) -> None:
         """The cursor back to its key, the view to the cursor, the screen to both."""
@@ -349,6 +351,17 @@ class ListTable(Movable):
             if here:
                 ink += " bold"
         canvas.put(x, 0, middle(text, end - x), ink)
+
+
+def _together(rows: list[Row]) -> list[Row]:
+    """The same, with the rows of a group together and its head before them."""
+    if not any(row.group for row in rows):
+        return list(rows)
+    blocks: dict[str, list[Row]] = {}
+    for row in rows:
+        block = blocks.setdefault(row.group or row.key, [])
+        block.insert(0, row) if row.is_head else block.append(row)
+    return [row for block in blocks.values() for row in block]
 
 
 ListTable.ACTIONS = (

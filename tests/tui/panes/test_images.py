@@ -270,7 +270,7 @@ async def test_the_image_of_a_stopped_container_loses_its_names_only() -> None:
     async with console(scene, (120, 36), pane="images", ref=API) as pilot:
         await shows(pilot, API)
         await pilot.press("ctrl+d")
-        await shows(pilot, "only untagged: job-1, probe has it", "frees   nothing", "untags  ")
+        await shows(pilot, "only untagged: job-1, probe has it", "frees   nothing")
         await pilot.press("y")
         await shows(pilot, f"{API} removed, 0 freed", "<none>")
 
@@ -337,3 +337,56 @@ async def test_a_pull_that_is_asked_to_wait_says_so(monkeypatch: pytest.MonkeyPa
         await shows(
             pilot, "1.00M of 4.00M", "  12%   429, again in 8 s", "   0%   429, again in 8 s"
         )
+
+
+async def test_by_repository_every_tag_has_a_row_of_its_own() -> None:
+    scene = furnished()
+    scene.images.tag("mysql:8.4", "mysql:8")
+    scene.images.tag("mysql:8.4", "warehouse/db:blue")
+    async with console(scene, (120, 36), pane="images", ref=API) as pilot:
+        await shows(pilot, API)
+        await pilot.press("a")
+        await matches_golden(pilot, "images-by-repository-120x36")
+        await pilot.press(*"/warehouse", "enter")
+        await shows(pilot, "warehouse/db:blue", "1 of 7")
+        await pilot.press("escape", "a")
+        await shows(pilot, "mysql:8 +2")
+
+
+async def test_a_tag_of_several_is_taken_from_its_image_only() -> None:
+    scene = furnished()
+    scene.images.tag("mysql:8.4", "mysql:8")
+    async with console(scene, (120, 36), pane="images", ref="mysql:8") as pilot:
+        await shows(pilot, "mysql:8 +1")
+        await pilot.press("a", "g", "j", "ctrl+d")
+        await shows(
+            pilot, "only untagged: it stays as mysql:8.4", "frees   nothing", "tag it again"
+        )
+        await pilot.press("y")
+        await shows(pilot, "mysql:8 removed, 0 freed")
+        assert "mysql:8.4" in names(scene)
+        assert "mysql:8" not in names(scene)
+
+
+async def test_a_repository_is_removed_with_all_of_its_tags() -> None:
+    scene = furnished()
+    scene.images.tag("mysql:8.4", "mysql:8")
+    async with console(scene, (120, 36), pane="images", ref="mysql:8") as pilot:
+        await shows(pilot, "mysql:8 +1")
+        await pilot.press("a", "g")
+        await shows(pilot, "▌  mysql  2 tags")
+        await pilot.press("ctrl+d")
+        await shows(pilot, "Remove mysql:8", "also mysql:8.4", "at least 586M")
+        await pilot.press("y")
+        await shows(pilot, "removed, 586M freed", "Images 6")
+
+
+async def test_a_verb_for_one_image_says_that_a_repository_is_several() -> None:
+    async with console(furnished(), (120, 36), pane="images", ref=API) as pilot:
+        await shows(pilot, API)
+        await pilot.press("a", "k")
+        await shows(pilot, "▌  shop/api  3 tags")
+        await pilot.press("t")
+        await shows(pilot, "tag: that is a repository: choose one of its tags")
+        await pilot.press("ctrl+d")
+        await shows(pilot, "remove: job-1 runs from shop/api:3.0")
