@@ -4,13 +4,14 @@ import io
 import os
 import signal
 import threading
+import time
 
 import pytest
 
 from engine.cli.main import main
 from engine.cli.output import Output
 from engine.cli.progress import Display, cancelled_by_signals
-from engine.model.progress import Progress
+from engine.model.progress import Phase, Progress
 from tests.support.double import Double
 
 
@@ -78,3 +79,23 @@ def test_warnings_stay_and_foreign_text_is_harmless(monkeypatch: pytest.MonkeyPa
     display.put(Progress("", "resolving", text="warning: \x1b[2J"))
     display.put(Progress("abc", "retrying", text="lost\x07"))
     assert out.getvalue() == b"warning: \\x1b[2J\nabc: Retrying: lost\\x07\n"
+
+
+def test_rate_and_rest_of_a_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    size(monkeypatch, 80, 24)
+    to, out = output()
+    display = Display(to)
+
+    def line(seconds: float, phase: Phase, done: int) -> str:
+        now[0] += seconds
+        display.put(Progress("abc", phase, done, 100_000_000))
+        return out.getvalue().decode().rpartition("abc: ")[2].partition("\x1b")[0].rstrip("\n")
+
+    # Resumed: the twenty megabytes that were here already have no part in the rate.
+    assert line(0, "downloading", 20_000_000) == "Downloading     20MB/100MB"
+    assert line(2, "downloading", 40_000_000) == "Downloading     40MB/100MB  10MB/s 6s"
+    assert line(3, "downloading", 40_000_000) == "Downloading     40MB/100MB"  # it stalls
+    assert line(9, "downloading", 67_000_000) == "Downloading     67MB/100MB  3MB/s 11s"
+    assert line(1, "extracting", 50_000_000) == "Extracting     50MB/100MB"

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.errors import EngineError, InvalidInput, Unsupported
 from engine.oci.descriptor import (
@@ -164,3 +166,46 @@ def test_foreign_layers_and_equal_layers_are_fine() -> None:
 def test_sha512_is_fine() -> None:
     parsed = parse(image(layers=[blob(OCI_LAYER, 7, "sha512:" + "ab" * 64)]))
     assert isinstance(parsed, Manifest)
+
+
+places = st.sampled_from(
+    [("schemaVersion",), ("mediaType",), ("config",), ("config", "digest"), ("config", "size"),
+     ("config", "annotations"), ("config", "platform"), ("layers",), ("layers", 0),
+     ("layers", 0, "size"), ("layers", 0, "digest"), ("manifests",), ("annotations",),
+     ("artifactType",), ("subject",)]
+)  # fmt: skip
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9)
+    | st.sampled_from([OCI_INDEX, DOCKER_MANIFEST, SHA, "sha256:../x"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(places, anything), max_size=3), st.sampled_from(["", OCI_INDEX, "x/y"]))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_any_document_is_read_or_a_clear_error(
+    changes: list[tuple[tuple[str | int, ...], Any]], media_type: str
+) -> None:
+    document: Any = image()
+    for place, value in changes:
+        here = document
+        try:
+            for step in place[:-1]:
+                here = here[step]
+            here[place[-1]] = value
+        except (KeyError, IndexError, TypeError):
+            continue  # an earlier change took that place away
+    said = ""
+    try:
+        parsed = parse(document, media_type)
+        if isinstance(parsed, Manifest):
+            check_runnable(parsed)
+    except (InvalidInput, Unsupported) as error:
+        said = error.message
+    else:
+        each = parsed.layers if isinstance(parsed, Manifest) else parsed.manifests
+        assert all(descriptor.size_bytes >= 0 for descriptor in each)
+        assert all("/" not in descriptor.digest for descriptor in each)
+    assert not said or said.isprintable()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from engine.errors import Corrupt, InvalidInput
 from engine.storage import tar_read
 from engine.storage.tar_read import Entry, TarReader
-from tests.support.tarball import END, file, pax, symlink
+from tests.support.tarball import END, GNU, base256, file, header, padded, pax, symlink
 
 TYPES = {
     tarfile.REGTYPE: tar_read.FILE, tarfile.DIRTYPE: tar_read.DIRECTORY,
@@ -146,3 +146,80 @@ def test_damaged_streams_end_in_one_of_two_errors(data: st.DataObject) -> None:
                 stream[start + 148 : start + 156] = b"%06o\0 " % total
     with contextlib.suppress(Corrupt, InvalidInput):
         read(bytes(stream))
+
+
+def only_entry(stream: bytes) -> Entry | None:
+    """The one entry of `stream`; None when it is refused, in words that can be shown."""
+    said = ""
+    try:
+        (entry,) = TarReader(chunks(stream))
+    except (InvalidInput, Corrupt) as error:
+        said = error.message
+    else:
+        return entry
+    assert said.isprintable()
+    return None
+
+
+numbers = st.integers(0, 4) | st.sampled_from([511, 512, 1024, 2**33, 2**62, 2**63, 10**25])
+pieces = st.lists(st.tuples(numbers, numbers), max_size=4)
+
+
+@given(pieces, numbers, st.sampled_from(["0.0", "0.1", "1.0", "old"]), st.integers(0, 1600))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_sparse_map_is_what_the_payload_fits_or_an_error(
+    pieces: list[tuple[int, int]], size: int, version: str, payload: int
+) -> None:
+    flat = [number for piece in pieces for number in piece]
+    map_ = b",".join(b"%d" % number for number in flat)
+    data = b"x" * payload
+    stream = file(b"s", data)
+    if version == "0.0":
+        records = [(b"GNU.sparse.size", b"%d" % size)]
+        for offset, length in pieces:
+            records.append((b"GNU.sparse.offset", b"%d" % offset))
+            records.append((b"GNU.sparse.numbytes", b"%d" % length))
+        stream = pax(records) + stream
+    elif version == "0.1":
+        stream = pax({b"GNU.sparse.size": b"%d" % size, b"GNU.sparse.map": map_}) + stream
+    elif version == "1.0":
+        head = b"%d\n" % len(pieces) + b"".join(b"%d\n" % number for number in flat)
+        records_1 = {
+            b"GNU.sparse.major": b"1",
+            b"GNU.sparse.minor": b"0",
+            b"GNU.sparse.realsize": b"%d" % size,
+        }
+        stream = pax(records_1) + file(b"s", padded(head) + data)
+    else:
+        fields = b"".join(base256(number) for number in flat).ljust(96, b"\0")
+        tail = bytes(41) + fields + b"\0" + base256(size)
+        stream = header(b"s", b"S", payload, magic=GNU, prefix=tail[:155], tail=tail[155:])
+        stream += padded(data)
+    entry = only_entry(stream + END)
+    if entry is not None and entry.pieces is not None:
+        ends = [offset + length for offset, length in entry.pieces]
+        assert sum(length for _, length in entry.pieces) == payload
+        assert all(end <= start for end, (start, _) in zip(ends, entry.pieces[1:], strict=False))
+        assert max(ends, default=0) <= entry.size < 2**63
+
+
+keys = st.sampled_from(
+    [b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime", b"SCHILY.xattr.user.a", b"comment",
+     b"LIBARCHIVE.xattr.user.b", b"GNU.sparse.size", b"GNU.sparse.map", b"GNU.sparse.major"]
+)  # fmt: skip
+values = st.binary(max_size=12) | st.integers(-3, 2**65).map(lambda number: b"%d" % number)
+
+
+@given(st.lists(st.tuples(keys, values), max_size=5), st.booleans())
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_any_extended_header_is_an_entry_or_an_error(
+    records: list[tuple[bytes, bytes]], everywhere: bool
+) -> None:
+    stream = pax(records, b"g" if everywhere else b"x") + file(b"a", b"1" * 600) + END
+    entry = only_entry(stream)
+    if entry is not None:
+        assert b".." not in entry.path.split(b"/")
+        assert b"\0" not in entry.path
+        assert 0 <= entry.uid < 2**32 - 1
+        assert 0 <= entry.size < 2**63
+        assert 0 <= entry.mtime_ns < 2**63
