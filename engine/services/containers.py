@@ -78,13 +78,10 @@ class ContainerService:
         endpoints = self._networks.by_container()
         found = [self._summary(row, endpoints.get(row.id, ())) for row in rows]
         if not filters:
-            return found
+            return [row for row in found if all or row.state in ("running", "paused")]
         from engine.services.filters import filter_containers
 
-        shown = all or any(name == "status" for name, _ in filters)
-        return filter_containers(
-            (row for row in found if shown or row.state in ("running", "paused")), filters
-        )
+        return filter_containers(found, filters, all=all)
 
     def inspect(self, ref: str) -> Container:
         row = self._get(ref)

@@ -50,9 +50,8 @@ class DoubleContainers(DoubleFiles):
 
         with self._world.lock:
             rows = [record.container.summary for record in self._world.containers.values()]
-        shown = all or any(name == "status" for name, _ in filters)
         rows.sort(key=lambda row: -row.created_ns)
-        return filter_containers([row for row in rows if shown or row.state in _LIVE], filters)
+        return filter_containers(rows, filters, all=all)
 
     def inspect(self, ref: str) -> Container:
         return self._world.get(ref).container
