@@ -7,6 +7,7 @@ BIN = $(VENV)/bin
 PACKAGES = busybox-static debootstrap docker-registry e2fsprogs fonts-dejavu-core \
 	fonts-jetbrains-mono iproute2 nftables openssl \
 	python3-venv strace tmux buildah podman skopeo umoci
+# containerd and dockerd, which would start as services, are measured where somebody installed them.
 PEERS = crun runc netavark
 APT = DEBIAN_FRONTEND=noninteractive apt-get -q -y
 
@@ -37,6 +38,7 @@ format: $(VENV)/.dev
 bench: packages $(VENV)/.dev
 	@dpkg -s $(PEERS) >/dev/null 2>&1 || { apt-get -q update && $(APT) install --no-install-recommends $(PEERS); }
 	$(BIN)/python -m tests.support.debian
+	$(BIN)/python -m tests.bench.layouts
 	$(BIN)/python -m tests.bench
 
 screenshots: packages $(VENV)/.dev

@@ -63,15 +63,18 @@ def interleaved(
 
 
 def table(title: str, ours: str, results: Mapping[str, Sample]) -> None:
-    """Print one Markdown table: milliseconds, and our wall time as a ratio to each."""
+    """Print one Markdown table: milliseconds, and our wall and CPU time as ratios to each."""
     print(f"\n**{title}**\n")
-    print("| | wall ms | CPU ms | ours / it |")
-    print("|---|--:|--:|--:|")
-    base = results[ours].wall_seconds
+    print("| | wall ms | CPU ms | ours / it | CPU |")
+    print("|---|--:|--:|--:|--:|")
+    base = results[ours]
     for name, sample in results.items():
-        ratio = "" if name == ours else f"{base / sample.wall_seconds:.2f}"
+        ratios = " | "
+        if name != ours:
+            wall = base.wall_seconds / sample.wall_seconds
+            ratios = f"{wall:.2f} | {base.cpu_seconds / sample.cpu_seconds:.2f}"
         print(
             f"| {name} | {sample.wall_seconds * 1000:.1f} | {sample.cpu_seconds * 1000:.1f} "
-            f"| {ratio} |",
+            f"| {ratios} |",
             flush=True,
         )
