@@ -6,6 +6,9 @@ Where does X happen?
     a digest is checked                                    storage/content.py
     a whiteout is applied                                  storage/tar_apply.py
     layers become committed chains                         storage/unpack.py
+    a raw layer becomes a gzip blob                        storage/deflate.py
+    a blob goes up, is mounted, is taken up                registry/upload.py
+    oci:, docker-archive:, docker:// become one another    services/copying.py
     the overlay's lower directories are listed             storage/snapshots.py
     config.json is written                                 runtime/bundle.py
     namespaces, pivot_root, masked paths                   runtime/init.py

@@ -143,18 +143,14 @@ class _Push:
             for blob in tree.blobs
         }
         readable = list(dict.fromkeys(path for each in neighbours.values() for path in each[:1]))
-        with contextlib.closing(
-            Repository(
-                self._reference,
-                self._hosts,
-                self._timeouts,
-                self._stop,
-                actions="pull,push",
-                readable=readable[:MAX_READABLE],
-                notice=lambda text: self._teller.tell("", "resolving", text=text),
-            )
-        ) as repository:
-            uploads = Uploads(repository, self._timeouts)
+        with contextlib.ExitStack() as opened:
+            uploads = self._open(opened, readable[:MAX_READABLE])
+            try:  # a token server may refuse all for one repository that we may not read
+                self._new_retry("").run(lambda: uploads.has_blob(tree.blobs[0].digest))
+            except (NotFound, InvalidInput):
+                if not readable:
+                    raise
+                uploads, neighbours = self._open(opened, ()), {each: [] for each in neighbours}
             pushed = self._send(uploads, tree, neighbours)
         self._repacking.publish(row.id, tree, pushed, self._images)
         there = (*pushed.blobs, *(document for document, _ in pushed.documents))
@@ -166,6 +162,19 @@ class _Push:
         root = pushed.root
         self._teller.tell("", "done", text=f"pushed {self._reference.familiar}")
         return Pushed(self._reference.familiar, root.digest, root.size_bytes)
+
+    def _open(self, opened: contextlib.ExitStack, readable: Sequence[str]) -> Uploads:
+        repository = Repository(
+            self._reference,
+            self._hosts,
+            self._timeouts,
+            self._stop,
+            actions="pull,push",
+            readable=readable,
+            notice=lambda text: self._teller.tell("", "resolving", text=text),
+        )
+        opened.callback(repository.close)
+        return Uploads(repository, self._timeouts)
 
     # What is pushed.
 

@@ -191,6 +191,7 @@ class _Upload:
         self._source = source
         self._retry = retry
         self._on_bytes = on_bytes
+        self._most = 0  # that was sent at any time: a bar never runs back
         self._session: _Session | None = None
         self._is_broken = False  # it was, once: go on carefully
         self._in_pieces = not _WHOLE_ONLY.search(repository.reference.domain.partition(":")[0])
@@ -302,9 +303,13 @@ class _Upload:
             return None
         return int(match[1]) + 1 if int(match[1]) else 0
 
+    def _sent(self, offset: int) -> None:
+        self._most = max(self._most, offset)
+        self._on_bytes(self._most)
+
     def _send(self, session: _Session) -> None:
         size = self._blob.size_bytes
-        self._on_bytes(session.offset)
+        self._sent(session.offset)
         careful = self._is_broken and self._in_pieces and size > session.piece_bytes
         while session.offset < size and (session.offset or careful):
             self._send_piece(session)
@@ -314,7 +319,7 @@ class _Upload:
         start, size = session.offset, self._blob.size_bytes
         count = min(session.piece_bytes, size - start)
         headers = {"Content-Type": _OCTETS, "Content-Range": f"{start}-{start + count - 1}"}
-        piece = _Piece(self._source, start, count, self._on_bytes)
+        piece = _Piece(self._source, start, count, self._sent)
         response = self._repository.request("PATCH", session.url, headers, piece)
         if response.status not in (201, 202, 204):
             self._refuse(response)
@@ -330,7 +335,7 @@ class _Upload:
         """The last request: with all of the blob, or with none of it."""
         url = f"{session.url}{'&' if '?' in session.url else '?'}digest={quote(self._blob.digest)}"
         headers = {"Content-Type": _OCTETS}
-        piece = _Piece(self._source, session.offset, count, self._on_bytes)
+        piece = _Piece(self._source, session.offset, count, self._sent)
         response = self._repository.request("PUT", url, headers, piece)
         if response.status not in (200, 201, 204):
             self._refuse(response)
