@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import stat
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -26,25 +25,18 @@ from tests.support.fault_server import Exchange, FaultServer
 from tests.support.registry import PASSWORD, USER, Registry, TokenServer
 from tests.support.tls import Authority
 
-FAST = Timeouts().scaled(1 / 20)._replace(helper_seconds=10)  # a helper is an interpreter here
+FAST = Timeouts().scaled(1 / 20)._replace(helper_seconds=10)  # a process of its own
 HUB_KEY = "https://index.docker.io/v1/"
 # A helper that keeps its one secret in a file beside itself.
-HELPER = f"""#!{sys.executable}
-import json, sys
-from pathlib import Path
-kept = Path(__file__).with_suffix(".json")
-text = sys.stdin.read()
-with open(kept.with_suffix(".calls"), "a") as calls:
-    print(sys.argv[1], file=calls)
-if sys.argv[1] == "store":
-    kept.write_text(text)
-elif sys.argv[1] == "get" and kept.exists() and json.loads(kept.read_text())["ServerURL"] == text:
-    print(kept.read_text())
-elif sys.argv[1] == "erase" and kept.exists():
-    kept.unlink()
-else:
-    print("credentials not found in native keychain")
-    sys.exit(1)
+HELPER = """#!/bin/sh
+echo "$1" >> "$0.calls"
+text=$(cat)
+absent() { echo credentials not found in native keychain; exit 1; }
+case $1 in
+store) printf %s "$text" > "$0.json" ;;
+get) grep -sqF "\\"ServerURL\\": \\"$text\\"" "$0.json" || absent; cat "$0.json" ;;
+erase) rm "$0.json" 2>/dev/null || absent ;;
+esac
 """
 
 
