@@ -3,6 +3,8 @@
 Where does X happen?
     `alpine` becomes docker.io/library/alpine:latest      oci/reference.py
     a 401 becomes a token                                  registry/tokens.py
+    a mirror is found, a certificate is trusted            registry/hosts.py
+    a login is kept                                        registry/keyring.py
     a digest is checked                                    storage/content.py
     a whiteout is applied                                  storage/tar_apply.py
     layers become committed chains                         storage/unpack.py

@@ -42,7 +42,7 @@ def keep(domain: str, credential: Credential, timeouts: Timeouts) -> Kept:
     Unavailable (a disk, a permission, a helper), InvalidInput (the file cannot be read)."""
     file = own_file()
     key = HUB_KEYS[0] if domain == DOCKER_HUB else domain
-    with _locked(file):
+    with _locked(file) as directory:
         document = credentials.read(file) or {}
         helper = _helper_for(document, domain)
         entry: dict[str, str] = {}
@@ -61,7 +61,7 @@ def keep(domain: str, credential: Credential, timeouts: Timeouts) -> Kept:
         for old in _keys_of(auths, domain):
             del auths[old]
         auths[key] = entry  # an empty one beside a helper, as docker has it
-        _write(file, document | {"auths": auths})
+        _write(file, document | {"auths": auths}, directory)
     first = next(iter(_who_know(domain, timeouts)), file)
     place = f"docker-credential-{helper}" if helper else file
     return Kept(place, bool(helper), "" if first == file else first)
@@ -72,7 +72,7 @@ def forget(domain: str, timeouts: Timeouts) -> tuple[bool, list[str]]:
     it, which are not ours to change. Raises as `keep`."""
     file = own_file()
     was_kept = False
-    with _locked(file):
+    with _locked(file) as directory:
         document = credentials.read(file) or {}
         helper = _helper_for(document, domain)
         if helper:
@@ -84,7 +84,7 @@ def forget(domain: str, timeouts: Timeouts) -> tuple[bool, list[str]]:
         if old:
             was_kept |= any(auths[key] for key in old)
             document["auths"] = {key: auths[key] for key in auths if key not in old}
-            _write(file, document)
+            _write(file, document, directory)
     return was_kept, _who_know(domain, timeouts)
 
 
@@ -116,8 +116,8 @@ def _keys_of(auths: dict[str, Any], domain: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _locked(file: str) -> Iterator[None]:
-    """One login at a time changes what lies in the file's directory, which is made."""
+def _locked(file: str) -> Iterator[int]:
+    """A descriptor of the file's directory, which is made: one login at a time changes it."""
     directory = os.path.dirname(os.path.realpath(file))
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
@@ -126,12 +126,12 @@ def _locked(file: str) -> Iterator[None]:
         raise _cannot_write(file, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _write(file: str, document: dict[str, Any]) -> None:
+def _write(file: str, document: dict[str, Any], directory: int) -> None:
     """A new file in place of the old one, readable by its owner alone; a link stays a link."""
     path = os.path.realpath(file)
     temporary = ""
@@ -146,10 +146,13 @@ def _write(file: str, document: dict[str, Any]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.rename(temporary, path)
-    except OSError as error:
+        os.fsync(directory)
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        raise _cannot_write(file, error) from error
+        if isinstance(error, OSError):
+            raise _cannot_write(file, error) from error
+        raise
 
 
 def _cannot_write(file: str, error: OSError) -> Unavailable:

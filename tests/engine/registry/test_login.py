@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import stat
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -297,6 +298,28 @@ def test_directory_that_cannot_be_made_is_told(
     with pytest.raises(Unavailable, match=r"credentials not saved: .*not a directory") as caught:
         keyring.keep("r.example", Credential("me", Secret("secret-1")), FAST)
     assert "secret-1" not in caught.value.message
+
+
+@pytest.mark.root
+def test_disk_without_room_keeps_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=True)
+    try:
+        monkeypatch.setenv("DOCKER_CONFIG", str(disk))
+        file = disk / "config.json"
+        before = json.dumps({"HttpHeaders": {"A": "x" * 30_000}})
+        file.write_text(before)
+        (disk / "ballast").write_bytes(bytes(24 << 10))
+        with pytest.raises(Unavailable, match=r"credentials not saved: .*no space left") as caught:
+            keyring.keep("r.example", Credential("me", Secret("secret-1")), FAST)
+        assert "secret-1" not in caught.value.message
+        assert file.read_text() == before
+        assert sorted(os.listdir(disk)) == ["ballast", "config.json"]
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def answer(status: int, headers: dict[str, str], body: bytes = b"") -> Callable[[Exchange], bool]:
