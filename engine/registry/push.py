@@ -152,7 +152,7 @@ class _Push:
                     raise
                 uploads, neighbours = self._open(opened, ()), {each: [] for each in neighbours}
             pushed = self._send(uploads, tree, neighbours)
-        self._repacking.publish(row.id, tree, pushed, self._images)
+        self._repacking.publish(row, tree, pushed, self._images)
         there = (*pushed.blobs, *(document for document, _ in pushed.documents))
         self._origins.record(
             [each.digest for each in there if each.is_distributable],

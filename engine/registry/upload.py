@@ -347,7 +347,10 @@ class _Upload:
         if response.status in (400, 404, 416) and self._session is not None:
             with response:
                 body = response.read_up_to(self._timeouts.error_bytes)
-            if response.status == 416 or _codes(body) & _FORGOTTEN:
+            codes = _codes(body)
+            is_mixed = "DIGEST_INVALID" in codes and self._is_broken and self._in_pieces
+            if response.status == 416 or codes & _FORGOTTEN or is_mixed:
+                self._in_pieces &= not is_mixed  # it does not put pieces together well
                 raise self._lost(f"answers {named(response.status)}{words(body)}")
             refuse(self._repository, self._timeouts, response, self._what, body)
         refuse(self._repository, self._timeouts, response, self._what)

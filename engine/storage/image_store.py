@@ -385,6 +385,9 @@ class ImageStore:
                 "UPDATE reference SET target=? WHERE image=? AND target=?",
                 [(new, image, old) for new, old in pairs],
             )
+            cursor.execute(
+                "UPDATE image SET index_digest=NULL WHERE id=? AND index_digest=manifest", (image,)
+            )
             cursor.executemany("UPDATE layer SET blob=? WHERE blob=?", pairs)
             cursor.executemany(
                 "DELETE FROM image_blob WHERE image=? AND digest=?",

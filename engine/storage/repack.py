@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from engine.engine import Cancel
 from engine.errors import NotFound, Unsupported
 from engine.oci.descriptor import DOCKER_LAYER, OCI_LAYER, Descriptor
-from engine.oci.digest import Digest, ImageID, sha256_of
+from engine.oci.digest import Digest, sha256_of
 from engine.oci.manifest import parse_manifest
 from engine.oci.tree import Tree
 from engine.storage import gc
@@ -181,9 +181,10 @@ class Repacking:
         blobs = tuple(new.get(blob.digest, blob) for blob in tree.blobs)
         return Tree(tuple(documents), blobs)
 
-    def publish(self, image: ImageID, old: Tree, new: Tree, images: ImageStore) -> None:
+    def publish(self, row: ImageRow, old: Tree, new: Tree, images: ImageStore) -> None:
         """The image is made of `new`'s blobs in place of `old`'s, on the disk, if it is still
-        there. Nothing when they are the same."""
+        there. Nothing when they are the same. An index that is not part of `old` named other
+        bytes: the image goes without it then."""
         if old is new:
             return
         for digest, path in self._made.items():
@@ -201,9 +202,11 @@ class Repacking:
                 os.fsync(directory)
         finally:
             os.close(directory)
+        if row.index_digest and row.index_digest not in (each.digest for each, _ in old.documents):
+            replaced[row.index_digest] = new.root.digest
         fresh = set(replaced.values())
         blobs = (*new.blobs, *(document for document, _ in new.documents))
-        images.replace_blobs(image, replaced, [blob for blob in blobs if blob.digest in fresh])
+        images.replace_blobs(row.id, replaced, [blob for blob in blobs if blob.digest in fresh])
         self._replaced = frozenset(replaced)
 
 

@@ -223,6 +223,23 @@ def test_raw_layers_are_compressed_and_kept_so(
     assert list(fsck(store.home, store.database, repair=False)) == []
 
 
+def test_an_image_that_is_repacked_leaves_an_index_that_is_not_all_here(
+    store: Store, registry: Registry
+) -> None:
+    other = make_image([{"x": b""}], platform={"os": "linux", "architecture": "s390x"})
+    index = make_index([make_image([{"a": b"a" * 50_000}], compression=""), other])
+    source = images.push(registry, "repacked/a", "1", index)
+    store.pull(source)
+    target = store.tag(source, f"{registry.host}/repacked/b:1")
+    pushed = store.push(target, packing=Packing("gzip", asked=True))
+    row = store.images.get(target)
+    assert (row.manifest, row.index_digest) == (pushed.digest, None)
+    assert store.images.target(parse_reference(source).full) == pushed.digest
+    assert list(fsck(store.home, store.database, repair=False)) == []
+    assert store.push(target).digest == pushed.digest
+    assert not [step for step in store.told if step.text.startswith("warning: not all")]
+
+
 def test_the_same_tar_makes_the_same_blob(store: Store, registry: Registry) -> None:
     image = make_image([{"a": noise(300_000)}], compression="")
     digests = set()
@@ -426,6 +443,18 @@ def test_odd_answers_to_pieces_are_survived(store: Store, server: UploadServer, 
     server.fault = answer
     put(store, server, one_layer(40 * MIB))
     assert not odd
+
+
+def test_a_registry_that_mixes_pieces_up_gets_the_whole(store: Store, server: UploadServer) -> None:
+    def cut(exchange: Exchange) -> None:
+        server.cut(exchange, 20 * MIB)
+        for session in server.sessions.values():
+            if session:
+                session[-1] ^= 1
+
+    server.fault = faults(cut)
+    put(store, server, one_layer(40 * MIB))
+    assert max(count for method, count in server.pieces if method == "PUT") > 40 * MIB
 
 
 def test_pieces_are_as_large_as_the_server_wants(store: Store, server: UploadServer) -> None:
