@@ -78,7 +78,8 @@ class Spool:
                     self._links[name] = posixpath.normpath(target)
         except (Corrupt, InvalidInput, Unsupported) as error:
             said = error.message
-            message = f"archive{said[5:]}" if said.startswith("layer") else f"archive: {said}"
+            message = f"archive{said[5:]}" if said.startswith("layer") else said
+            message = message if message.startswith("archive") else f"archive: {message}"
             raise type(error)(
                 message, error.hint or "give what docker save or podman save writes"
             ) from error
@@ -138,7 +139,7 @@ def _chunks_of(source: _Input) -> Iterator[bytes]:
     """The plain tar: archives come in more codecs than layers do."""
     head = source.peek(6)
     if not head:
-        raise InvalidInput("it is empty", "give what docker save writes")
+        raise InvalidInput("archive: it is empty", "give a tar archive")
     if head == _XZ or head.startswith(_BZIP2):
         return _inflated(source, "xz" if head == _XZ else "bzip2")
     return raw_chunks(source, _check_size)  # type: ignore[arg-type]
@@ -153,11 +154,11 @@ def _inflated(source: _Input, codec: str) -> Iterator[bytes]:
             if stream.needs_input:
                 data = data or source.read(_INPUT_BYTES)
                 if not data:
-                    raise Corrupt(f"{codec} stream: it ends in the middle")
+                    raise Corrupt(f"archive: {codec} stream: it ends in the middle")
             try:
                 chunk = stream.decompress(data, CHUNK_BYTES)
             except Exception as error:  # LZMAError, OSError: each codec has its own
-                said = f"{codec} stream: {str(error).lower()}"
+                said = f"archive: {codec} stream: {str(error).lower()}"
                 if "memory" in said.lower():
                     raise Unsupported(said, f"decompress it first: {codec} -dc FILE") from error
                 raise Corrupt(said) from error

@@ -131,8 +131,9 @@ def test_a_cancel_is_heard_while_the_reader_sleeps() -> None:
     source, sink = os.pipe()
     cancel = Cancel()
     threading.Timer(0.05, cancel.cancel).start()
+    big = make_image([{"big": bytes(3 << 20)}], compression="")
     with open(sink, "wb") as pipe, pytest.raises(Cancelled):
-        write(archived(SECOND), output=pipe, cancel=cancel)
+        write_archive(pipe, [archived(big)], reader(big), cancel=cancel)
     os.close(source)
 
 
