@@ -22,6 +22,7 @@ from engine.registry.hosts import Hosts
 from engine.registry.login import domain_of, log_in, log_out, user_of
 from engine.registry.secret import Secret
 from engine.registry.timeouts import Timeouts
+from tests.support import images
 from tests.support.fault_server import Exchange, FaultServer
 from tests.support.registry import PASSWORD, USER, Registry, TokenServer
 from tests.support.tls import Authority
@@ -390,3 +391,31 @@ def test_what_podmans_settings_say_of_a_registry_holds_for_its_login(
         conf.write_text(f"[[registry]]\nlocation = '{server.host}'\nblocked = true\n")
         with pytest.raises(Unavailable, match="is blocked by"):
             enter(etc, server.host)
+
+
+# With other people's tools.
+
+
+def skopeo(*words: str, typed: str = "") -> str:
+    done = subprocess.run(
+        ["skopeo", *words], input=typed, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_skopeo_is_let_in_by_our_login_and_we_by_its(etc: Path, file: Path, tmp_path: Path) -> None:
+    with Registry(tmp_path, password=True) as registry:
+        reference = images.push(registry, "ns/r", "1", images.make_image([{"a": b"1"}]))
+        enter(etc, registry.host)
+        inspect = ("inspect", "--tls-verify=false", f"docker://{reference}")
+        assert json.loads(skopeo(*inspect))["Name"] == f"{registry.host}/ns/r"
+        log_out(registry.host)
+        with pytest.raises(subprocess.CalledProcessError):
+            skopeo(*inspect)
+        words = ("login", "--tls-verify=false", "-u", USER, "--password-stdin", registry.host)
+        for words_more in ((), ("--authfile", str(file))):
+            skopeo(*words, *words_more, typed=PASSWORD)
+            assert user_of(registry.host) == USER
+            assert enter(etc, registry.host, "", "").user == USER
+            skopeo("logout", *words_more, registry.host)
+            assert user_of(registry.host) is None

@@ -14,6 +14,7 @@ from engine.engine import Cancel
 from engine.errors import EngineError, InvalidInput, NotFound, Unavailable
 from engine.registry.client import Repository
 from engine.registry.retry import Transient
+from engine.registry.tokens import _join_scopes
 from tests.support import images
 from tests.support.fault_server import Exchange, FaultServer
 from tests.support.images import make_image
@@ -344,3 +345,36 @@ def test_cancel_wakes_who_waits_for_a_token(pair: Pair, open_repository: Open) -
     pair.giver.script = stall
     with pytest.raises(EngineError, match="cancelled"):
         fetch(open_repository(pair.reference, cancel=cancel))
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted", "scopes"),
+    [
+        ("", ("repository:a:pull",), ["repository:a:pull"]),
+        ("repository:a:pull", ("repository:a:pull",), ["repository:a:pull"]),
+        # Ours when it covers theirs: one token for a whole push.
+        ("repository:a:pull", ("repository:a:pull,push",), ["repository:a:pull,push"]),
+        ("repository:a:push,pull", ("repository:a:pull,push",), ["repository:a:pull,push"]),
+        # Theirs when it is more, or is called otherwise (a proxy).
+        ("repository:a:pull,push", ("repository:a:pull",), ["repository:a:pull,push"]),
+        ("repository:hub/a:pull", ("repository:a:pull",), ["repository:hub/a:pull"]),
+        # What is read beside goes along, but not to who calls things otherwise.
+        (
+            "repository:a:pull",
+            ("repository:a:pull,push", "repository:b:pull"),
+            ["repository:a:pull,push", "repository:b:pull"],
+        ),
+        (
+            "repository:x:pull",
+            ("repository:a:pull,push", "repository:b:pull"),
+            ["repository:x:pull"],
+        ),
+        ("registry:catalog:*", ("registry:catalog:*",), ["registry:catalog:*"]),
+        ("repository:a:delete", ("repository:a:delete",), ["repository:a:delete"]),
+        ("", (), []),
+    ],
+)
+def test_scope_is_what_both_sides_mean(
+    asked: str, wanted: tuple[str, ...], scopes: list[str]
+) -> None:
+    assert _join_scopes(asked, wanted) == scopes
