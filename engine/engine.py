@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from engine.model.analysis import Analysis
+    from engine.model.comparison import Comparison
     from engine.model.container import (
         Change,
         Container,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     )
     from engine.model.disk import DiskUsage
     from engine.model.event import Event
+    from engine.model.gate import Verdict
     from engine.model.image import HistoryStep, Image, ImageMount, ImageSummary, Pushed, Removed
     from engine.model.layer import FileTree, LayerInfo, WasteRow
     from engine.model.manifest import ManifestChange, ManifestView
@@ -407,6 +409,31 @@ class Layers(Protocol):
     ) -> Analysis:
         """With `advice` packages and findings too: files are read for it."""
         ...
+
+    def check(
+        self,
+        ref: str,
+        *,
+        config: str = "",
+        config_name: str = ".dive-ci",
+        against: str = "",
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Verdict:
+        """Judged by the text of a config: TOML if it is called so, else dive's; empty means dive's
+        defaults. Growth is measured by the image `against`."""
+        ...
+
+    def compare(
+        self,
+        before: str,
+        after: str,
+        *,
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Comparison: ...
 
 
 class Networks(Protocol):

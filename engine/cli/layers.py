@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.engine import Layers
     from engine.model.analysis import Analysis, DiveNumbers
 
+_PATHS_BEGIN = ("/", ".", "oci:", "oci-archive:", "docker-archive:", "dir:")
 _TOP = 10
 _PATHS = 3
 SAFETY = {
@@ -33,7 +34,7 @@ PLATFORM = Flag("platform", "Look at the given platform variant of an archive", 
 
 def layers_of(call: Call, refs: Sequence[str]) -> Layers:
     """Who opens `refs`: the engine; for files of who is not root a part of it that needs none."""
-    if os.geteuid() and all(map(os.path.exists, refs)):
+    if os.geteuid() and all(ref.startswith(_PATHS_BEGIN) or os.path.exists(ref) for ref in refs):
         from engine.connect import open_layer_files
 
         return open_layer_files()
@@ -43,10 +44,16 @@ def layers_of(call: Call, refs: Sequence[str]) -> Layers:
 def _analyze(call: Call) -> int:
     from engine.cli.progress import cancelled_by_signals
 
-    style = call.one("format", "text")
+    style, ref = call.one("format", "text"), call.words[0]
+    if call.on("ci"):
+        from engine.cli.gate import judge
+
+        return judge(call, ref)
+    for name in ("config", "against"):
+        if call.one(name):
+            raise InvalidInput(f"--{name} is for --ci", f"pydock analyze --ci --{name} … IMAGE")
     if style not in _FORMATS:
         raise InvalidInput(f"unknown format: {style}", f"one of {', '.join(_FORMATS)}")
-    ref = call.words[0]
     with cancelled_by_signals() as cancel:
         analysis = layers_of(call, [ref]).analyze(
             ref,
@@ -56,11 +63,11 @@ def _analyze(call: Call) -> int:
         )
     if call.on("dive-compat"):
         if style == "json":
-            _print_json(call, dive_document(analysis))
+            print_json(call, dive_document(analysis))
         else:
-            _print_dive(call, analysis.dive)
+            print_dive(call, analysis.dive)
     elif style == "json":
-        _print_json(call, document(analysis))
+        print_json(call, document(analysis))
     else:
         _print_text(call, analysis)
         if call.on("advice"):
@@ -75,8 +82,20 @@ ANALYZE = Command(
     _analyze,
     (
         Flag("advice", "Show what would make the image smaller"),
+        Flag("against", "With --ci, the image that growth is measured by", kind="string"),
+        Flag("ci", "Judge by rules: exit with 1 when one fails, 2 when it cannot be judged"),
+        Flag(
+            "config",
+            "With --ci, the file of rules (default .pydock-ci.toml, else .dive-ci)",
+            kind="string",
+        ),
         Flag("dive-compat", "Count as dive does, its faults included"),
-        Flag("format", 'Format of the report ("text", "json")', kind="string", default="text"),
+        Flag(
+            "format",
+            'Format of the report ("text", "json"; with --ci also "junit", "sarif", "markdown")',
+            kind="string",
+            default="text",
+        ),
         PLATFORM,
     ),
     least=1,
@@ -92,12 +111,18 @@ def size(size_bytes: int) -> str:
     return units.human_size(size_bytes, 3)
 
 
+def is_packed(analysis: Analysis) -> bool:
+    """Whether the layers are compressed where they lie; a plain directory has no blobs at all."""
+    return 0 < analysis.compressed_bytes < analysis.size_bytes
+
+
 def percent(share: float) -> str:
     """Rounded towards the middle: 100 % is said of what is whole alone."""
     return f"{int(share * 1000) / 10:g} %"
 
 
-def _print_text(call: Call, analysis: Analysis) -> None:
+def print_summary(call: Call, analysis: Analysis) -> None:
+    """An image in five lines."""
     output = call.output
     identity = analysis.image_id.partition(":")[2][:SHORT_ID]
     named = f"{scrub(analysis.reference)} ({identity})" if identity else scrub(analysis.reference)
@@ -105,11 +130,16 @@ def _print_text(call: Call, analysis: Analysis) -> None:
     wasted = analysis.waste_bytes / stored if stored else 0.0
     output.line(f"Image:       {named}")
     layers = "1 layer" if len(analysis.layers) == 1 else f"{len(analysis.layers)} layers"
-    packed = f", {size(analysis.compressed_bytes)} compressed" if analysis.compressed_bytes else ""
+    packed = f", {size(analysis.compressed_bytes)} compressed" if is_packed(analysis) else ""
     output.line(f"Stored:      {size(stored)} in {layers}{packed}")
     output.line(f"Live:        {size(analysis.live_bytes)}")
     output.line(f"Wasted:      {size(analysis.waste_bytes)} ({percent(wasted)})")
     output.line(f"Efficiency:  {percent(analysis.efficiency)}")
+
+
+def _print_text(call: Call, analysis: Analysis) -> None:
+    output = call.output
+    print_summary(call, analysis)
     output.line("")
     header = ("LAYER", "SIZE", "COMPRESSED", "ADDED", "CHANGED", "GONE", "WASTED", "COMMAND")
     rows = [header]
@@ -173,7 +203,7 @@ def _print_advice(call: Call, analysis: Analysis) -> None:
             output.line(f"     > {scrub(line)}")
 
 
-def _print_dive(call: Call, dive: DiveNumbers) -> None:
+def print_dive(call: Call, dive: DiveNumbers) -> None:
     """As dive's CI mode prints an analysis."""
     output = call.output
     output.line("Analysis:")
@@ -212,7 +242,7 @@ def _spaced(size_bytes: int) -> str:
 # JSON
 
 
-def _print_json(call: Call, found: dict[str, Any]) -> None:
+def print_json(call: Call, found: dict[str, Any]) -> None:
     import json
 
     call.output.text(json.dumps(found, indent=2))

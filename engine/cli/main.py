@@ -35,6 +35,7 @@ COMMON = {
 OTHERS = {
     "analyze": "layers:ANALYZE",
     "attach": "attached:ATTACH",
+    "compare": "compare:COMPARE",
     "copy": "copy:COPY",
     "commit": "changes:COMMIT",
     "create": "run:CREATE",
@@ -101,6 +102,7 @@ GROUPS = {
         "Manage images",
         {
             "analyze": "layers:ANALYZE",
+            "compare": "compare:COMPARE",
             "history": "images:HISTORY",
             "import": "archives:IMPORT",
             "inspect": "inspect:IMAGE_INSPECT",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from engine.layers.contents import Contents
     from engine.layers.tree import ImageLayers
     from engine.model.analysis import Analysis
+    from engine.model.comparison import Comparison
+    from engine.model.gate import Verdict
     from engine.model.image import HistoryEntry
     from engine.oci.config import ImageDocument
     from engine.storage.image_store import ImageRow, ImageStore
@@ -35,13 +38,18 @@ class _Opened(NamedTuple):
     contents: Contents
 
 
-class LayerFiles:
-    """The face's `layers` over files alone: archives, layouts, directories. Needs no root and no
-    store; indexes are kept below `cache`."""
+class _Looking(ABC):
+    """The verbs of the face's `layers`, over whatever `opened` opens."""
 
-    def __init__(self, cache: str, scratch: Scratch = tempfile.TemporaryDirectory) -> None:
-        self._cache = cache
-        self._scratch = scratch
+    @abstractmethod
+    def opened(
+        self,
+        ref: str,
+        platform: str | None,
+        progress: OnProgress | None,
+        cancel: Cancel | None,
+    ) -> AbstractContextManager[_Opened]:
+        """The image; its view is the caller's, files and contents are there until the end."""
 
     def open(
         self,
@@ -63,8 +71,80 @@ class LayerFiles:
         progress: OnProgress | None = None,
         cancel: Cancel | None = None,
     ) -> Analysis:
-        with self.opened(ref, platform, progress, cancel) as opened:
+        with (
+            self.opened(ref, platform, progress, cancel) as opened,
+            contextlib.closing(opened.view),
+        ):
             return _analyze(opened, advice)
+
+    def check(
+        self,
+        ref: str,
+        *,
+        config: str = "",
+        config_name: str = ".dive-ci",
+        against: str = "",
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Verdict:
+        """See layers.gate, and layers.gate_config for what `config` may say."""
+        from datetime import UTC, datetime
+
+        from engine.layers.files import Files
+        from engine.layers.gate import judge
+        from engine.layers.gate_config import parse_config
+
+        rules = parse_config(config, config_name)
+        base = None
+        if against:
+            base = self.analyze(against, platform=platform, progress=progress, cancel=cancel)
+        with (
+            self.opened(ref, platform, progress, cancel) as opened,
+            contextlib.closing(opened.view) as view,
+        ):
+            paths: Sequence[str] = ()
+            if "forbid_paths" in rules.rules:
+                files = Files(view.merged, view.indexes)
+                paths = [os.fsdecode(path) for path, *_ in files.all_files()]
+            return judge(
+                _analyze(opened, rules.needs_advice),
+                paths,
+                rules,
+                against=base,
+                today=datetime.now(UTC).date(),
+            )
+
+    def compare(
+        self,
+        before: str,
+        after: str,
+        *,
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Comparison:
+        """See layers.compare."""
+        from engine.layers.compare import compare
+        from engine.layers.files import Files
+
+        with contextlib.ExitStack() as stack:
+            sides = []
+            for ref in (before, after):
+                opened = stack.enter_context(self.opened(ref, platform, progress, cancel))
+                view = stack.enter_context(contextlib.closing(opened.view))
+                files = Files(view.merged, view.indexes)
+                sides.append((_analyze(opened, True), files, opened.document))
+            return compare(*sides)
+
+
+class LayerFiles(_Looking):
+    """The face's `layers` over files alone: archives, layouts, directories. Needs no root and no
+    store; indexes are kept below `cache`."""
+
+    def __init__(self, cache: str, scratch: Scratch = tempfile.TemporaryDirectory) -> None:
+        self._cache = cache
+        self._scratch = scratch
 
     @contextlib.contextmanager
     def opened(
@@ -100,7 +180,7 @@ class LayerFiles:
             yield _Opened(view, found.document, BlobContents(found.layers, offsets))
 
 
-class LayerService:
+class LayerService(_Looking):
     """The face's `layers`: a reference means an image of the store, a path one in a file."""
 
     def __init__(self, home: Home, database: Database, store: ImageStore) -> None:
@@ -109,31 +189,8 @@ class LayerService:
         self._store = store
         self._files = LayerFiles(f"{home.root}/index", self._scratch)
 
-    def open(
-        self,
-        ref: str,
-        *,
-        platform: str | None = None,
-        progress: OnProgress | None = None,
-        cancel: Cancel | None = None,
-    ) -> LayerView:
-        with self._opened(ref, platform, progress, cancel) as opened:
-            return opened.view
-
-    def analyze(
-        self,
-        ref: str,
-        *,
-        advice: bool = False,
-        platform: str | None = None,
-        progress: OnProgress | None = None,
-        cancel: Cancel | None = None,
-    ) -> Analysis:
-        with self._opened(ref, platform, progress, cancel) as opened:
-            return _analyze(opened, advice)
-
     @contextlib.contextmanager
-    def _opened(
+    def opened(
         self,
         ref: str,
         platform: str | None,
@@ -212,12 +269,9 @@ def _steps(document: ImageDocument) -> Sequence[HistoryEntry]:
 def _analyze(opened: _Opened, advice: bool) -> Analysis:
     from engine.layers.analyze import analyze
 
-    try:
-        return analyze(
-            opened.view,
-            history=_steps(opened.document) if opened.document else (),
-            config=opened.document,
-            contents=opened.contents if advice else None,
-        )
-    finally:
-        opened.view.close()
+    return analyze(
+        opened.view,
+        history=_steps(opened.document) if opened.document else (),
+        config=opened.document,
+        contents=opened.contents if advice else None,
+    )

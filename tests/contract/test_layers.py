@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.engine import Cancel, Engine
-from engine.errors import Cancelled, NotFound
+from engine.errors import Cancelled, InvalidInput, NotFound
 
 
 @pytest.fixture
@@ -67,3 +67,26 @@ def test_advice_adds_up(engine: Engine, image: str, file: str) -> None:
         (each.rule, each.raw_bytes) for each in engine.layers.analyze(file, advice=True).findings
     ]
     assert engine.layers.analyze(image).findings == ()
+
+
+def test_an_image_is_judged(engine: Engine, image: str, file: str) -> None:
+    verdict = engine.layers.check(image)
+    assert {check.rule: check.outcome for check in verdict.checks} == {
+        "highestUserWastedPercent": "fail", "highestWastedBytes": "skip",
+        "lowestEfficiency": "pass",
+    }  # fmt: skip
+    assert verdict.analysis.waste_bytes == 5004
+    config = "[rules]\nmax_growth = 0\nforbid_paths = ['usr/*']\nforbid_findings = ['L01']\n"
+    verdict = engine.layers.check(image, config=config, config_name="a.toml", against=file)
+    assert [(check.rule, check.outcome, check.path) for check in verdict.checks] == [
+        ("forbid_findings", "fail", "/usr/junk"), ("forbid_paths", "fail", "/usr/junk"),
+        ("forbid_paths", "fail", "/usr/new"), ("max_growth", "pass", ""),
+    ]  # fmt: skip
+    with pytest.raises(InvalidInput, match="unknown rule"):
+        engine.layers.check(image, config="[rules]\nx = 1", config_name="a.toml")
+
+
+def test_two_images_are_compared(engine: Engine, image: str, file: str) -> None:
+    found = engine.layers.compare(image, file)
+    assert (found.added, found.changed, found.gone, found.files) == (0, 0, 0, ())
+    assert found.shared_bytes == found.before.size_bytes == found.after.size_bytes

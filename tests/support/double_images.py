@@ -1,13 +1,16 @@
 """The double's images: layers with file trees, a registry that can be slow."""
 
 import builtins
+import contextlib
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from engine.engine import Cancel, OnProgress
 from engine.errors import Cancelled, Conflict, InvalidInput, NotFound, Unsupported
 from engine.model.analysis import Analysis
+from engine.model.comparison import Comparison
+from engine.model.gate import Verdict
 from engine.model.image import (
     HistoryEntry,
     HistoryStep,
@@ -22,6 +25,7 @@ from engine.model.layer import DIRECTORY
 from engine.model.progress import Phase, Progress
 from engine.oci.digest import DiffID, chain_ids
 from engine.oci.reference import Reference, parse_reference
+from engine.services.layers import LayerFiles, is_path
 from tests.support.double_archives import CREATED_NS, DoubleArchives, sha256
 from tests.support.double_layers import DoubleLayerView
 from tests.support.double_world import Entry, Layer, Record, StoredImage, World
@@ -478,18 +482,54 @@ class DoubleLayers:
         cancel: Cancel | None = None,
     ) -> Analysis:
         """The real one's, of what `save` writes."""
-        from engine.services.layers import LayerFiles, is_path
-
-        with tempfile.TemporaryDirectory() as directory:
-            files = LayerFiles(f"{directory}/cache")
-            if is_path(ref):
-                return files.analyze(
-                    ref, advice=advice, platform=platform, progress=progress, cancel=cancel
-                )
-            view = self.open(ref)
-            with open(f"{directory}/image.tar", "wb") as archive:
-                self._images.save([ref], archive)
+        with self._files(ref) as (files, paths):
             found = files.analyze(
-                f"{directory}/image.tar", advice=advice, progress=progress, cancel=cancel
+                *paths, advice=advice, platform=platform, progress=progress, cancel=cancel
             )
+            if paths == [ref]:
+                return found
+            view = self.open(ref)
             return found._replace(reference=view.reference, image_id=view.image_id)
+
+    def check(
+        self,
+        ref: str,
+        *,
+        config: str = "",
+        config_name: str = ".dive-ci",
+        against: str = "",
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Verdict:
+        with self._files(ref, *([against] if against else [])) as (files, paths):
+            return files.check(
+                paths[0], config=config, config_name=config_name, against="".join(paths[1:]),
+                platform=platform, progress=progress, cancel=cancel,
+            )  # fmt: skip
+
+    def compare(
+        self,
+        before: str,
+        after: str,
+        *,
+        platform: str | None = None,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Comparison:
+        with self._files(before, after) as (files, paths):
+            return files.compare(*paths, platform=platform, progress=progress, cancel=cancel)
+
+    @contextlib.contextmanager
+    def _files(self, *refs: str) -> Iterator[tuple[LayerFiles, builtins.list[str]]]:
+        """Images as archives, as `save` writes them; paths stay what they are."""
+        with tempfile.TemporaryDirectory() as directory:
+            paths = []
+            for number, ref in enumerate(refs):
+                if is_path(ref):
+                    paths.append(ref)
+                    continue
+                paths.append(f"{directory}/{number}.tar")
+                with open(paths[-1], "wb") as archive:
+                    self._images.save([ref], archive)
+            yield LayerFiles(f"{directory}/cache"), paths

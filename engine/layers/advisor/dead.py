@@ -135,7 +135,7 @@ def _fix(case: Case, rule: Rule, brought: int, hidden: int) -> str:
     """What to do about the two lines."""
     first, second = case.line(brought), case.line(hidden)
     text = [rule.fix, f"from layer {brought}, by layer {hidden}"]
-    if rule is L05 and is_copy(first) and is_run(second):
+    if rule is L05 and is_copy(first) and is_run(second) and _last(first) == _last(second):
         word, _, rest = first.partition(" ")
         found = re.search(r"\bchown (?:-R )?(\S+)", second)
         mode = re.search(r"\bchmod (?:-R )?(\S+)", second)
@@ -149,6 +149,11 @@ def _fix(case: Case, rule: Rule, brought: int, hidden: int) -> str:
     elif first and second:
         text.append(f" {first}\n {second}")
     return "\n".join(text)
+
+
+def _last(line: str) -> str:
+    """Where a COPY goes to, or what a chown is of."""
+    return line.split()[-1].rstrip("/")
 
 
 def _note_flattening(case: Case, ledger: Ledger) -> None:

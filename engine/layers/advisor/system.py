@@ -31,7 +31,7 @@ _LOGS = (
     rb"|var/cache/(?:man|ldconfig|fontconfig)/.+"
 )
 _BUILD = re.compile(
-    r"(?:gcc|g\+\+|cpp|clang|llvm|lld|binutils|make|cmake|meson|ninja-build|build-essential|"
+    r"(?!.+-base$)(?:gcc|g\+\+|cpp|clang|llvm|lld|binutils|make|cmake|meson|ninja-build|build-essential|"
     r"build-base|dpkg-dev|autoconf|automake|libtool|pkg-?config|pkgconf|patch|bison|flex|gdb|strace|"
     r"git|subversion|mercurial|musl-dev|gcc-c\+\+|gfortran|kernel-headers|glibc-devel|"
     r"lib(?:a|t|ub|l)san\d*|libgcc-\d+-dev|libcc1-\d+|"
