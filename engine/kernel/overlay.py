@@ -23,14 +23,16 @@ def mount_overlay(
     *,
     source: str = "overlay",
     attributes: int = 0,
+    volatile: bool = False,
     one_by_one: bool = True,
 ) -> None:
     """`lower` (top first) and over them `upper` are mounted on directory `target`.
 
     With an empty `upper` the mount is read-only. `source` is what mountinfo shows, `attributes` are
-    mount_setattr(2)'s; neither counts for a single layer alone. `one_by_one=False` takes the way of
-    kernels without `lowerdir+`, which is otherwise chosen when the kernel refuses it. Raises
-    OSError.
+    mount_setattr(2)'s; neither counts for a single layer alone. A `volatile` one never syncs what
+    is written (Linux 5.10), and leaves work/work/incompat/volatile, with which the next mount is
+    refused. `one_by_one=False` takes the way of kernels without `lowerdir+`, which is otherwise
+    chosen when the kernel refuses it. Raises OSError.
     """
     for path in (*lower, *([upper, work] if upper else [])):
         if not os.path.isdir(path):  # overlayfs would say ENOENT without a name
@@ -40,11 +42,11 @@ def mount_overlay(
         if len(lower) == 1 and not upper:
             tree = readonly_clone(lower[0])  # overlayfs refuses a single layer
         elif one_by_one:
-            tree = _configure(lower, upper, work, source, attributes)
+            tree = _configure(lower, upper, work, source, attributes, volatile)
         else:
             tree = -1
         if tree < 0:
-            _mount_by_descriptors(lower, upper, work, directory, source, attributes)
+            _mount_by_descriptors(lower, upper, work, directory, source, attributes, volatile)
             return
         try:
             move_mount(tree, directory)
@@ -54,7 +56,9 @@ def mount_overlay(
         os.close(directory)
 
 
-def _configure(lower: list[str], upper: str, work: str, source: str, attributes: int) -> int:
+def _configure(
+    lower: list[str], upper: str, work: str, source: str, attributes: int, volatile: bool
+) -> int:
     """A detached mount; -1 when this kernel cannot take the layers one by one."""
     context = fsopen("overlay")
     try:
@@ -66,6 +70,8 @@ def _configure(lower: list[str], upper: str, work: str, source: str, attributes:
             fsconfig(context, "workdir", work)
         for key, value in OPTIONS:
             fsconfig(context, key, value)
+        if volatile:
+            fsconfig(context, "volatile")
     except OSError as error:
         os.close(context)
         if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
@@ -75,7 +81,13 @@ def _configure(lower: list[str], upper: str, work: str, source: str, attributes:
 
 
 def _mount_by_descriptors(
-    lower: list[str], upper: str, work: str, directory: int, source: str, attributes: int
+    lower: list[str],
+    upper: str,
+    work: str,
+    directory: int,
+    source: str,
+    attributes: int,
+    volatile: bool,
 ) -> None:
     """The same by mount(2): the layers are named by descriptors of ours, relative to their list."""
     home = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -92,6 +104,7 @@ def _mount_by_descriptors(
                 descriptors.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
             options += ",upperdir={},workdir={}".format(*descriptors[-2:])
         options += "".join(f",{key}={value}" for key, value in OPTIONS)
+        options += ",volatile" if volatile else ""
         if len(options) >= _PAGE_BYTES:
             raise failure("mount", errno.E2BIG, lower[0])
         # The attributes used are the same bits as mount(2)'s flags.

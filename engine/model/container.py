@@ -48,6 +48,7 @@ class CreateOptions(NamedTuple):
     interactive: bool = False
     tty: bool = False
     platform: str | None = None
+    volatile: bool = False  # what it writes is never synced; only with auto_remove
 
 
 class Mount(NamedTuple):

@@ -71,6 +71,7 @@ def make_plan(
     id: str,
     bundle: str = "",
     overlay: tuple[Sequence[str], str, str] | None = None,
+    volatile: bool = False,
     rootfs: str | None = None,
     user: str | None = None,
     cgroup_path: str | None = None,
@@ -78,7 +79,8 @@ def make_plan(
     """What create, init and exec need for container `id`.
 
     The root is an `overlay` of (lower directories, top first; upper; work), mounted on the parent
-    of `upper` where only the container sees it; or the directory `rootfs`, by default the config's
+    of `upper` where only the container sees it, `volatile` when nothing of it needs to survive a
+    crash of the host; or the directory `rootfs`, by default the config's
     root.path, relative to `bundle`. `user` (docker's "name[:group]", names of the image) replaces
     the numbers of process.user. `cgroup_path` replaces linux.cgroupsPath; "" is no cgroup.
     Raises InvalidInput and Unsupported, naming the field.
@@ -108,6 +110,7 @@ def make_plan(
         "limits": limits,
         "device_rules": rules,
         "overlay": None if overlay is None else (tuple(overlay[0]), *overlay[1:]),
+        **({"volatile": True} if volatile else {}),  # an older monitor may go without
         "rootfs": _rootfs(config, bundle, overlay, rootfs),
         "root_readonly": bool(object_of(config, "root").get("readonly")),
         "root_propagation": _root_propagation(linux),

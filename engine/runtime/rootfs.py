@@ -89,7 +89,7 @@ def _mount_root(plan: Plan, where: Where) -> int:
     where.at("rootfs", path)
     if plan["overlay"]:
         lower, upper, work = plan["overlay"]
-        mount_overlay(list(lower), upper, work, path)
+        mount_overlay(list(lower), upper, work, path, volatile=plan.get("volatile", False))
     else:
         directory = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         tree = open_tree(directory, recursive=True)  # pivot_root(2) wants a mount point

@@ -193,6 +193,7 @@ class Lifecycle:
             document,
             id=row.id,
             overlay=overlay,
+            volatile=config.get("volatile", False),  # older rows do not say
             user=config["user"] or None,
         )
         with open(f"{directory}/config.json", "w") as file:
@@ -230,7 +231,7 @@ class Lifecycle:
 
     def _overlay(self, row: ContainerRow) -> tuple[tuple[str, ...], str, str]:
         if os.path.isdir(f"{self._home.upper_dir(row.id)}/diff"):
-            return self._snapshots.get(row.id)
+            return self._snapshots.again(row.id)
         self._snapshots.remove(row.id)  # a killed start has begun it
         return self._snapshots.prepare(row.id, row.chain_id)  # type: ignore[arg-type]
 

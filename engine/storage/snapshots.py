@@ -85,6 +85,14 @@ class Snapshots:
             )
         return OverlayMount(self.lower(row[0]), f"{place}/diff", f"{place}/work")
 
+    def again(self, container_id: str) -> OverlayMount:
+        """As `get`, for another mount; the last one has ended. A volatile one forbids that, as the
+        host may have crashed since, but such containers do not outlive a crash."""
+        found = self.get(container_id)
+        with contextlib.suppress(FileNotFoundError):  # it was never mounted
+            remove_tree(f"{found.work}/work/incompat")
+        return found
+
     def remove(self, container_id: str) -> None:
         """What the container wrote is gone; nothing happens when there is nothing."""
         place = discard(self._home, self._home.upper_dir(container_id))

@@ -47,6 +47,20 @@ def test_all_layers_are_there_and_the_first_is_on_top(
     assert (tree / "upper/shared").read_text() == "mine"
 
 
+@pytest.mark.parametrize("one_by_one", [True, False], ids=["lowerdir+", "mount(2)"])
+def test_a_volatile_one_says_so_and_forbids_the_next(tree: Path, one_by_one: bool) -> None:
+    target, upper, work = (str(tree / name) for name in ("target", "upper", "work"))
+    lower = layers(tree, 2)
+    mount_overlay(lower, upper, work, target, volatile=True, one_by_one=one_by_one)
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    umount(target)
+    (line,) = [each for each in mounts if f" {target} " in each]
+    assert {"volatile", "fsync=volatile"} & set(line.split(","))  # older kernels, newer ones
+    with pytest.raises(OSError, match="Invalid argument"):
+        mount_overlay(lower, upper, work, target, one_by_one=one_by_one)
+    assert (tree / "work/work/incompat/volatile").is_dir()
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_without_an_upper_layer_nothing_can_be_written(tree: Path, count: int) -> None:
     target = tree / "target"

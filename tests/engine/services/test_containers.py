@@ -59,3 +59,18 @@ def test_a_prune_takes_what_it_said_and_the_volumes_stay(engine: LocalEngine, im
     for volume in engine.volumes.list():
         if not volume.used_by:
             engine.volumes.remove(volume.name)
+
+
+def test_a_volatile_container_syncs_nothing(engine: LocalEngine, image: str) -> None:
+    options = CreateOptions(
+        image, "fast", command=("sleep", "1000"), network="none", auto_remove=True, volatile=True
+    )
+    ref = engine.containers.create(options)
+    engine.containers.start(ref)
+    pid = engine.containers.inspect(ref).summary.pid
+    with open(f"/proc/{pid}/mountinfo") as file:
+        (root,) = [line for line in file if line.split()[4] == "/"]
+    assert {"volatile", "fsync=volatile"} & set(root.strip().split(","))
+    engine.containers.remove(ref, force=True)
+    with pytest.raises(InvalidInput, match="would not survive a crash of the host"):
+        engine.containers.create(options._replace(auto_remove=False))

@@ -229,6 +229,10 @@ def test_prepare_twice_is_a_conflict_and_get_finds_it(store: Store) -> None:
             ("c" * 64, "n", "x", image, chain, 1, "{}", "created", 0, 0, 0, 0, "", 0, 0),
         )
     assert snapshots.get("c" * 64) == overlay
+    assert snapshots.again("c" * 64) == overlay
+    os.makedirs(f"{overlay.work}/work/incompat/volatile")  # what a volatile mount leaves
+    assert snapshots.again("c" * 64) == overlay
+    assert os.listdir(f"{overlay.work}/work") == []
     with pytest.raises(NotFound):
         snapshots.get("d" * 64)
     snapshots.remove("c" * 64)
