@@ -282,6 +282,21 @@ def test_a_layer_that_came_in_another_compression_goes_in_that(
         assert store.push(target).digest == digest
 
 
+def test_pushes_of_one_raw_image_at_once_agree(store: Store, registry: Registry) -> None:
+    image = make_image([{"a": b"a" * 500_000}, {"b": noise(MIB)}], compression="")
+    name = store.load(f"{registry.host}/at-once:1", image)
+    pushed: list[Pushed] = []
+    threads = [threading.Thread(target=lambda: pushed.append(store.push(name))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(pushed) == 4
+    assert len(set(pushed)) == 1
+    assert store.images.get(name).manifest == pushed[0].digest
+    assert list(fsck(store.home, store.database, repair=False)) == []
+
+
 # What goes wrong.
 
 
