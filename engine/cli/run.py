@@ -54,10 +54,6 @@ FLAGS = (
         "storage-opt", "Storage driver options for the container", kind="list",
         read=specs.storage_option,
     ),
-    Flag(
-        "storage-opt", "Storage driver options for the container", kind="list",
-        read=specs.storage_option,
-    ),
     Flag("volume", "Bind mount a volume", short="v", kind="list"),
 )  # fmt: skip
 REFUSED = (

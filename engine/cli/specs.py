@@ -188,22 +188,6 @@ def storage_option(text: str) -> str:
     return value
 
 
-# -- storage
-
-
-def storage_option(text: str) -> str:
-    """ "volatile" of `overlay.mountopt=volatile`, containers/storage's word for it. Raises
-    InvalidInput, Unsupported."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise InvalidInput(f"invalid storage option '{text}'", "write overlay.mountopt=volatile")
-    if (name, value) != ("overlay.mountopt", "volatile"):
-        raise Unsupported(
-            f"storage option {text}: not supported by pydock yet", "overlay.mountopt=volatile"
-        )
-    return value
-
-
 # -- environment
 
 

@@ -45,11 +45,6 @@ def resolve(options: CreateOptions, image: ImageConfig, container_id: str) -> di
             "a volatile container would not survive a crash of the host",
             "add --rm, or leave overlay.mountopt=volatile out",
         )
-    if options.volatile and not options.auto_remove:
-        raise InvalidInput(
-            "a volatile container would not survive a crash of the host",
-            "add --rm, or leave overlay.mountopt=volatile out",
-        )
     if options.network in ("host", "none"):
         options = options._replace(ports=())  # docker discards them
     working_directory = options.working_directory or image.working_directory or "/"

@@ -150,7 +150,6 @@ class ContainerStore:
     def remove(self, container_id: str) -> None:
         """The row and its uses of volumes are gone."""
         self._database.make_room()
-        self._database.make_room()
         with self._database.transaction() as cursor:
             cursor.execute("DELETE FROM container WHERE id=?", (container_id,))
 

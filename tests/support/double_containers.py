@@ -97,10 +97,6 @@ class DoubleContainers(DoubleFiles):
                 raise InvalidInput(
                     "a volatile container would not survive a crash of the host", "add --rm"
                 )
-            if options.volatile and not options.auto_remove:
-                raise InvalidInput(
-                    "a volatile container would not survive a crash of the host", "add --rm"
-                )
             if 0 < options.memory_bytes < 6 << 20:
                 raise InvalidInput("minimum memory limit allowed is 6MB", "raise --memory")
             directory = options.working_directory or config.working_directory or "/"
