@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from engine.engine import Cancel, OnProgress
 from engine.errors import Corrupt, EngineError, Unavailable
@@ -22,7 +22,6 @@ from engine.oci.platform import Platform
 from engine.oci.reference import Reference
 from engine.oci.selection import Selection, select
 from engine.registry.client import Repository
-from engine.registry.download import Downloads, Job
 from engine.registry.hosts import Hosts, address_of
 from engine.registry.progress import Teller, short
 from engine.registry.retry import Retry
@@ -30,7 +29,9 @@ from engine.registry.timeouts import Timeouts
 from engine.storage.content import Content
 from engine.storage.image_store import ImageStore, NewImage
 from engine.storage.metadata import Database
-from engine.storage.unpack import Unpacking
+
+if TYPE_CHECKING:
+    from engine.registry.download import Job
 
 T = TypeVar("T")
 
@@ -200,6 +201,10 @@ class _Pull:
     # Its layers.
 
     def _bring_in(self, selection: Selection) -> None:
+        # Here: a pull that finds nothing new is a tenth faster without them.
+        from engine.registry.download import Downloads, Job
+        from engine.storage.unpack import Unpacking
+
         layers, diff_ids = selection.manifest.layers, selection.config.diff_ids
         with Unpacking(
             self._home, self._database, progress=self._teller.pass_on, cancel=self._stop

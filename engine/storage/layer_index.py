@@ -21,6 +21,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
 from hashlib import sha256
+from itertools import accumulate, chain, islice
 from typing import Any, NamedTuple
 
 from engine.errors import Corrupt
@@ -177,6 +178,10 @@ class Rows:
         """Paths whose rows have this mark."""
         return [path for path, packed in self._packed.items() if packed[1] & mark]
 
+    def link_bytes(self) -> int:
+        """The length of all links together."""
+        return sum(map(len, self._packed.values())) - _PACKED.size * len(self._packed)
+
     def unpacked(self, paths: Sequence[bytes]) -> tuple[Iterator[tuple[Any, ...]], list[bytes]]:
         """Of each path the values but for the link, and the link."""
         packed = [self._packed[path] for path in paths]
@@ -273,42 +278,46 @@ class Facts(NamedTuple):
 
 
 def write_index(path: str, builder: IndexBuilder, facts: Facts) -> None:
-    """The index is at `path`, whole: written beside it, then renamed. Not synced."""
+    """The index is at `path`, whole: written beside it, then renamed. Not synced.
+
+    Most columns are never in memory as a whole: batch by batch each grows at its place in the file.
+    """
     order = sorted(builder.rows, key=lambda name: name.replace(b"/", b"\0"))
-    columns: dict[str, Any] = {name: array(code) for name, code in _COLUMNS[:15]}
-    columns["hashes"], columns["names"], columns["links"] = bytearray(), bytearray(), bytearray()
-    _add_tree(columns, order, builder.rows)
-    for start in range(0, len(order), _BATCH):
-        _add_values(columns, builder, order[start : start + _BATCH])
+    tree = _tree(order, builder.rows)
+    lengths = {name: array(code).itemsize * len(order) for name, code in _COLUMNS}
+    lengths |= {name: memoryview(column).nbytes for name, column in tree.items()}
+    lengths |= {"link_offset": lengths["link_offset"] + 4, "hashes": lengths["hashes"] * 16}
+    lengths["links"] = builder.rows.link_bytes()
 
     known = facts._replace(parent_chain=facts.parent_chain.ljust(_PARENT_WIDTH))
     lines = [f"{key} {value}\n" for key, value in known._asdict().items() if key != "shadowed"]
     lines += [f"shadowed {size} {name.hex()}\n" for name, size in facts.shadowed]
     lines += [f"hash {HASH}\n", f"byteorder {sys.byteorder}\n"]
-    places: list[tuple[int, memoryview]] = []
+    places: dict[str, int] = {}
     offset = 0
-    for name_, code in _COLUMNS:
-        data = memoryview(columns[name_]).cast("B")
-        lines.append(f"column {name_} {code} {offset} {len(data)}\n")
-        places.append((offset, data))
-        offset += len(data) + -len(data) % 8
+    for name, code in _COLUMNS:
+        lines.append(f"column {name} {code} {offset} {lengths[name]}\n")
+        places[name] = offset
+        offset += lengths[name] + -lengths[name] % 8
     head = MAGIC + "".join(lines).encode("ascii") + b"\n"
+    head += b"\n" * (-len(head) % 8)
     temporary = path + ".new"
     with open(temporary, "wb") as file:
-        file.write(head + b"\n" * (-len(head) % 8))
-        for _, data in places:
-            file.write(data)
-            file.write(bytes(-len(data) % 8))
+        file.write(head)
+        for columns in chain((tree,), _batches(builder, order)):
+            for name, column in columns.items():
+                file.seek(len(head) + places[name])
+                file.write(column)
+                places[name] += memoryview(column).nbytes
+        file.truncate(len(head) + offset)
     os.rename(temporary, path)
 
 
-def _add_tree(columns: dict[str, Any], order: list[bytes], rows: Rows) -> None:
-    """Names, and who is in whom."""
+def _tree(order: list[bytes], rows: Rows) -> dict[str, Any]:
+    """The columns of names, and of who is in whom."""
     directories = set(rows.of_kind(DIRECTORY))
-    parent, end, names = columns["parent"], columns["end"], columns["names"]
-    name_offset = columns["name_offset"]
-    name_offset.append(0)
-    end.extend([0] * len(order))
+    parent, end, names = array("I"), array("I", bytes(4 * len(order))), bytearray()
+    name_offset = array("I", (0,))
     numbers: dict[bytes, int] = {}
     stack: list[int] = []
     depths: list[int] = []
@@ -327,25 +336,32 @@ def _add_tree(columns: dict[str, Any], order: list[bytes], rows: Rows) -> None:
         name_offset.append(len(names))
     for number in stack:
         end[number] = len(order)
+    return {"parent": parent, "end": end, "name_offset": name_offset, "names": names}
 
 
-def _add_values(columns: dict[str, Any], builder: IndexBuilder, paths: list[bytes]) -> None:
-    """All else that the rows of `paths` say."""
-    values, links = builder.rows.unpacked(paths)
-    *plain, stored, taken = zip(*values, strict=True)
-    columns["hashes"] += b"".join(plain.pop(_LINK))
-    for (name, _), numbers in zip(_COLUMNS[2:12], plain, strict=True):
-        columns[name].extend(numbers)
-    columns["compressed"].extend(
-        size if size >= 0 else builder.taken(header, data, payload)
-        for size, header, data, payload in zip(taken, plain[-2], plain[-1], stored, strict=True)
-    )
-    joined, offset = columns["links"], columns["link_offset"]
-    if not offset:
-        offset.append(0)
-    for link in links:
-        joined += link
-        offset.append(len(joined))
+def _batches(builder: IndexBuilder, order: list[bytes]) -> Iterator[dict[str, Any]]:
+    """All else that the rows say: the next part of each column."""
+    links_end = 0
+    yield {"link_offset": array("I", (0,))}
+    for start in range(0, len(order), _BATCH):
+        values, links = builder.rows.unpacked(order[start : start + _BATCH])
+        *plain, stored, taken = zip(*values, strict=True)
+        columns: dict[str, Any] = {"hashes": b"".join(plain.pop(_LINK)), "links": b"".join(links)}
+        for (name, code), numbers in zip(_COLUMNS[2:12], plain, strict=True):
+            columns[name] = array(code, numbers)
+        columns["compressed"] = array(
+            "Q",
+            (
+                size if size >= 0 else builder.taken(header, data, payload)
+                for size, header, data, payload in zip(
+                    taken, plain[-2], plain[-1], stored, strict=True
+                )
+            ),
+        )
+        ends = accumulate(map(len, links), initial=links_end)
+        columns["link_offset"] = array("I", islice(ends, 1, None))
+        links_end = columns["link_offset"][-1]
+        yield columns
 
 
 def write_parent(path: str, parent_chain: str) -> None:
