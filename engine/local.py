@@ -109,6 +109,10 @@ class LocalEngine:
             self.system.tell_rebuilt(database.rebuilt)
         gc.start(home, database)
         lifecycle.reconcile()
+        if os.path.exists(f"{home.run_root}/still"):
+            from engine.services.stillness import end_abandoned
+
+            end_abandoned(home, lifecycle)
         self._reconcile_networks()
 
     def _places_of_images(self) -> dict[str, str]:

@@ -23,6 +23,7 @@ from engine.oci.config import parse_config
 from engine.oci.digest import ChainID, Digest
 from engine.oci.instructions import apply_change
 from engine.oci.reference import parse_reference
+from engine.services.stillness import still
 from engine.storage import made_image
 from engine.storage.layer_worker import MAX_RAW_BYTES
 from engine.storage.made_image import EMPTY_LAYER, RawLayer, epoch_ns, staged
@@ -150,7 +151,7 @@ class ContainerFiles:
             for line in changes:
                 apply_change(config, line)
             staging = stack.enter_context(staged(self._home, self._database))
-            with self._still(row) if pause else contextlib.nullcontext():
+            with still(self._home, self._lifecycle, row) if pause else contextlib.nullcontext():
                 layer = self._write(row, f"{staging}/layer.tar", progress, cancel)
             is_empty = layer.digest == EMPTY_LAYER
             for key in _STALE:
@@ -229,22 +230,6 @@ class ContainerFiles:
         finally:
             os.close(target)
         return RawLayer(path, Digest(digest), size)
-
-    @contextlib.contextmanager
-    def _still(self, row: ContainerRow) -> Iterator[None]:
-        """Its processes stand still meanwhile, if it runs and they do not already."""
-        with self._lifecycle.locked(row.id):
-            found = self._store.get(row.id)
-            if found.state == "running":
-                self._lifecycle.pause(found)
-        try:
-            yield
-        finally:
-            if found.state == "running":
-                with self._lifecycle.locked(row.id):
-                    now = self._store.find(row.id)
-                    if now is not None and now.state == "paused":
-                        self._lifecycle.unpause(now)
 
     @staticmethod
     def _config(base: dict[str, Any], row: ContainerRow) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """From a container's files to images and back, with real processes in it."""
 
 import io
+import os
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,3 +135,31 @@ def test_a_reader_that_goes_ends_an_export(image: str, pydock: Pydock) -> None:
         capture_output=True, timeout=60, check=True,
     )  # fmt: skip
     assert (done.stdout.strip(), done.stderr) == (b"100", b"")
+
+
+def test_a_killed_commit_leaves_nothing_and_nobody_asleep(
+    image: str, pydock: Pydock, roots: tuple[str, str]
+) -> None:
+    still = Path(roots[1], "still")
+    pydock("run", "-d", "--name", "box", image, "sh", "-c", "seq 300000 >/data; exec sleep 1000")
+    before = pydock("images", "-q").stdout
+    layers = sorted(os.listdir(f"{roots[0]}/layers"))
+    for later_seconds in (0, 0.03, 0.1):
+        process = subprocess.Popen(
+            [BIN / "pydock", "commit", "box", "made:1"], stdout=subprocess.DEVNULL
+        )
+        while not still.exists() and process.poll() is None:
+            time.sleep(0.001)
+        time.sleep(later_seconds)
+        process.kill()
+        process.wait()
+        assert b"Paused" not in pydock("ps").stdout
+        assert not still.exists()
+        if pydock("images", "-q").stdout != before:
+            pydock("rmi", "made:1")  # it was done before it was killed
+    assert os.listdir(f"{roots[0]}/staging") == []
+    assert pydock("exec", "box", "true").returncode == 0
+    pydock("commit", "box", "made:1")
+    pydock("rmi", "made:1")
+    assert sorted(os.listdir(f"{roots[0]}/layers")) == layers
+    assert pydock("fsck").returncode == 0
