@@ -30,7 +30,7 @@ oci.reference runtime runtime.failure services services.container_config service
 services.host_files services.images services.lifecycle services.names services.networks services.run
 services.streams services.system services.volumes storage storage.container_store storage.content
 storage.gc storage.image_store storage.leases storage.metadata storage.network_store
-storage.reserve storage.reserve storage.snapshots storage.trash storage.volume_store units
+storage.reserve storage.snapshots storage.trash storage.volume_store units
 """
 SCRIPT = """
 import sys
