@@ -16,6 +16,7 @@ _NOT_OURS = {
 # Files without a test file of their own name, and where they are tested instead.
 ELSEWHERE = {
     "engine/cli/call.py": "tests/engine/cli/test_main.py",
+    "engine/cli/df.py": "tests/engine/cli/test_prune.py",
     "engine/cli/template_tokens.py": "tests/engine/cli/test_templates.py",
     "engine/connect.py": "tests/contract",
     "engine/engine.py": "tests/contract",
@@ -33,6 +34,9 @@ ELSEWHERE = {
     "engine/registry/download.py": "tests/engine/registry/test_pull.py",
     "engine/runtime/seccomp_default.py": "tests/engine/runtime/test_seccomp_profile.py",
     "engine/services/*.py": "tests/contract",
+    "engine/storage/du.py": "tests/engine/storage/test_usage.py",
+    "engine/storage/name_list.py": "tests/engine/storage/test_rebuild.py",
+    "engine/storage/reserve.py": "tests/engine/services/test_full_disk.py",
     "engine/storage/restore.py": "tests/engine/storage/test_repair.py",
     "engine/storage/spool.py": "tests/engine/storage/test_archive.py",
     # What is drawn is held by the pictures in tests/golden/screens.
