@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.model.event import Event
     from engine.model.image import Image
     from engine.model.network import Network
+    from engine.model.registry import RegistrySettings
     from engine.model.system import Counts, EngineInfo
     from engine.model.volume import VolumeSummary
 
@@ -406,6 +407,28 @@ def info(value: EngineInfo, counts: Counts) -> Document:
         "Runtimes": {"pydock-oci": {"path": "pydock-oci"}},
         "SecurityOptions": ["name=seccomp,profile=builtin"] if value.seccomp else [],
         "Warnings": list(value.warnings) or None,
+    }
+
+
+def registries(value: RegistrySettings) -> Document:
+    """The part of `/info` that is about registries."""
+    hosts = [each for each in value.insecure if "/" not in each]
+    names = dict.fromkeys(["docker.io", *(name for name, _ in value.mirrors), *hosts])
+    return {
+        "IndexServerAddress": "https://index.docker.io/v1/",
+        "RegistryConfig": {
+            "InsecureRegistryCIDRs": [each for each in value.insecure if "/" in each],
+            "IndexConfigs": {
+                name: {
+                    "Name": name,
+                    "Mirrors": [place for whose, place in value.mirrors if whose == name],
+                    "Secure": name not in hosts,
+                    "Official": name == "docker.io",
+                }
+                for name in names
+            },
+            "Mirrors": [place for whose, place in value.mirrors if whose == "docker.io"],
+        },
     }
 
 

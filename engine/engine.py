@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from engine.model.manifest import ManifestChange, ManifestView
     from engine.model.network import Network, NetworkSummary
     from engine.model.progress import Progress
-    from engine.model.registry import LoggedIn, LoggedOut, SearchResult
+    from engine.model.registry import LoggedIn, LoggedOut, RegistrySettings, SearchResult
     from engine.model.prune import Preview, Pruned
     from engine.model.stats import HostSample, StatsSample
     from engine.model.system import Counts, Damage, EngineInfo
@@ -466,6 +466,10 @@ class Registries(Protocol):
         ...
 
     def logout(self, server: str = "") -> LoggedOut: ...
+    def settings(self) -> RegistrySettings:
+        """What this host's files say of registries. Raises InvalidInput when one is broken."""
+        ...
+
     def search(
         self, term: str, *, limit: int = 25, cancel: Cancel | None = None
     ) -> Sequence[SearchResult]:

@@ -84,7 +84,13 @@ VERSION = Command(
 
 def _info(call: Call) -> int:
     info, counts = call.engine.info, call.engine.system.counts()
-    document = docker_json.info(info, counts)
+    document, warnings = docker_json.info(info, counts), list(info.warnings)
+    settings = None
+    try:
+        settings = call.engine.registries.settings()
+        document |= docker_json.registries(settings)
+    except EngineError as error:  # a broken file hides no more than itself
+        warnings.append(error.message)
     if _print(call, document):
         return 0
     lines: list[tuple[str, object]] = [
@@ -111,8 +117,14 @@ def _info(call: Call) -> int:
     ]
     for name, value in lines:
         call.output.line(f"{name}: {value}")
+    if settings and settings.insecure:
+        call.output.line("Insecure Registries:")
+        call.output.text("\n".join(f" {each}" for each in settings.insecure))
+    if settings and settings.mirrors:
+        call.output.line("Registry Mirrors:")
+        call.output.text("\n".join(f" {place} ({name})" for name, place in settings.mirrors))
     call.output.flush()
-    for warning in info.warnings:
+    for warning in warnings:
         call.output.warn(f"WARNING: {warning}")
     return 0
 

@@ -28,3 +28,10 @@ class SearchResult(NamedTuple):
     description: str
     stars: int
     is_official: bool
+
+
+class RegistrySettings(NamedTuple):
+    """What this host's files say of registries, beside certificates."""
+
+    mirrors: tuple[tuple[str, str], ...]  # registry ("*" for all) and a place, in their order
+    insecure: tuple[str, ...]  # hosts and networks

@@ -19,6 +19,7 @@ last: ~/.config/pydock, /etc/pydock, ~/.config/containers, /etc/containers, /etc
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import os
@@ -27,10 +28,11 @@ import threading
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from engine.errors import InvalidInput
+from engine.errors import InvalidInput, Unavailable
+from engine.model.registry import RegistrySettings
 from engine.oci.reference import DOCKER_HUB
 from engine.registry.fields import Fields, read_toml
-from engine.registry.hosts_toml import find_hosts_toml
+from engine.registry.hosts_toml import find_hosts_toml, named_domains
 from engine.registry.proxy import is_loopback
 from engine.registry.registries_conf import RegistriesConf
 from engine.registry.source import Source, Trust, split_location
@@ -41,6 +43,13 @@ DOCKER_HUB_ADDRESS = "registry-1.docker.io"
 def address_of(domain: str) -> str:
     """`host[:port]` to dial for a reference's domain."""
     return DOCKER_HUB_ADDRESS if domain == DOCKER_HUB else domain
+
+
+def _shown(mirror: Source) -> str:
+    """Its address, as it may be written in settings."""
+    scheme = f"{mirror.scheme}://" if mirror.scheme else ""
+    below = mirror.base.removesuffix("/v2") + (f"/{mirror.path}" if mirror.path else "")
+    return f"{scheme}{mirror.name}{below}".rstrip("/")
 
 
 class _Own(NamedTuple):
@@ -95,6 +104,24 @@ class Hosts:
         if source.name != address_of(domain):  # its repositories have moved, not its logins
             source = Source(address_of(domain), "")
         return source
+
+    def describe(self) -> RegistrySettings:
+        """All of it, for a person. Raises InvalidInput for broken files."""
+        own = [domain for domain, said in self._own.items() if said.mirrors is not None]
+        decided = dict.fromkeys([*own, *named_domains(self._certificate_directories)])
+        mirrors: list[tuple[str, str]] = []
+        for domain in dict.fromkeys([*decided, DOCKER_HUB]):
+            name = "*" if domain == "_default" else domain
+            with contextlib.suppress(Unavailable):  # it is blocked
+                mirrors += [(name, _shown(each)) for each in self.sources(domain, "")[:-1]]
+        insecure = [domain for domain, said in self._own.items() if said.insecure]
+        for rule in self._registries_conf.rules:
+            host = rule.prefix.partition("/")[0]
+            if rule.prefix != DOCKER_HUB and not {host, "_default"} & decided.keys():
+                mirrors += [(rule.prefix, mirror.location) for mirror in rule.mirrors]
+            if rule.is_insecure:
+                insecure.append(rule.location or rule.prefix)
+        return RegistrySettings(tuple(mirrors), tuple(dict.fromkeys(insecure + self._insecure)))
 
     def _sources(self, domain: str, path: str, upstream: Source) -> tuple[Source, ...]:
         own = self._own.get(domain)

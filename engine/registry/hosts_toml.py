@@ -28,6 +28,19 @@ def find_hosts_toml(
     return None
 
 
+def named_domains(directories: tuple[str, ...]) -> list[str]:
+    """The registries that have a file of their own; `_default` for all others."""
+    found: list[str] = []
+    for directory in directories:
+        names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+        for name in names:
+            if os.path.exists(f"{directory}/{name}/hosts.toml"):
+                host, _, port = name.removesuffix("_").rpartition("_")
+                is_old = name.endswith("_") and port.isdecimal()
+                found.append(f"{host}:{port}" if is_old else name)
+    return list(dict.fromkeys(found))
+
+
 def _sources(fields: Fields, domain: str, upstream: Source) -> tuple[Source, ...]:
     directory = os.path.dirname(fields.where)
     found = [

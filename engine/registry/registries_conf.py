@@ -57,6 +57,10 @@ class RegistriesConf:
                 rule = _parse(fields, file)
                 self._rules[rule.prefix] = rule
 
+    @property
+    def rules(self) -> list[Rule]:
+        return list(self._rules.values())
+
     def find(self, domain: str, path: str) -> tuple[Source, ...] | None:
         """The mirrors and the place of a repository; None when no rule is about it. Raises
         Unavailable when it is blocked."""

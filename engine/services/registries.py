@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from engine.engine import Cancel
-    from engine.model.registry import LoggedIn, LoggedOut, SearchResult
+    from engine.model.registry import LoggedIn, LoggedOut, RegistrySettings, SearchResult
 
 
 class RegistryService:
@@ -31,6 +31,12 @@ class RegistryService:
         from engine.registry.login import log_out
 
         return log_out(server)
+
+    def settings(self) -> RegistrySettings:
+        """See registry.hosts."""
+        from engine.registry.hosts import Hosts
+
+        return Hosts().describe()
 
     def search(
         self, term: str, *, limit: int = 25, cancel: Cancel | None = None

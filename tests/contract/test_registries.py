@@ -72,3 +72,9 @@ def test_search_finds_what_a_registry_has(engine: Engine, remote: Remote) -> Non
     assert sorted(names) == [f"{host}/found/web", f"{host}/found/web-two"]
     assert len(engine.registries.search(f"{host}/found/we", limit=1)) == 1
     assert list(engine.registries.search(f"{host}/nothing-like-it")) == []
+
+
+def test_settings_of_registries_are_shown(engine: Engine) -> None:
+    mirrors, insecure = engine.registries.settings()
+    assert all(len(each) == 2 for each in mirrors)
+    assert all(isinstance(each, str) for each in insecure)

@@ -4,7 +4,7 @@ import builtins
 
 from engine.engine import Cancel
 from engine.errors import InvalidInput
-from engine.model.registry import LoggedIn, LoggedOut, SearchResult
+from engine.model.registry import LoggedIn, LoggedOut, RegistrySettings, SearchResult
 from engine.oci.reference import DOCKER_HUB
 from tests.support.double_world import World
 
@@ -16,6 +16,7 @@ class DoubleRegistries:
         self._world = world
         self.users: dict[str, str] = {}
         self.results: builtins.list[SearchResult] = []
+        self.said = RegistrySettings((), ())
 
     @staticmethod
     def password_of(user: str) -> str:
@@ -42,6 +43,9 @@ class DoubleRegistries:
     def logout(self, server: str = "") -> LoggedOut:
         domain = _domain(server)
         return LoggedOut(domain, self.users.pop(domain, None) is not None, ())
+
+    def settings(self) -> RegistrySettings:
+        return self.said
 
     def search(
         self, term: str, *, limit: int = 25, cancel: Cancel | None = None

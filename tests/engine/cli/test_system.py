@@ -3,13 +3,17 @@
 import io
 import json
 
+import pytest
+
 from engine.cli.main import main
 from engine.cli.output import Output
 from engine.engine import Engine
-from engine.errors import Unavailable
+from engine.errors import InvalidInput, Unavailable
+from engine.model.registry import RegistrySettings
 from engine.model.system import Damage
 from tests.engine.cli.conftest import Pydock
 from tests.support.double import Double
+from tests.support.double_registries import DoubleRegistries
 
 
 def test_version_tells_of_both_sides(pydock: Pydock) -> None:
@@ -44,6 +48,37 @@ def test_info_counts(pydock: Pydock, double: Double) -> None:
     assert said.err == "WARNING: careful\n"
     assert pydock("info", "-f", "{{.ContainersRunning}}").out == "1\n"
     assert pydock("system", "info").out == said.out
+
+
+def test_info_names_mirrors_and_insecure_registries(
+    pydock: Pydock, double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Registry Mirrors:" not in pydock("info").out
+    registries = double.registries
+    assert isinstance(registries, DoubleRegistries)
+    mirrors = (("docker.io", "https://m.example"), ("docker.io", "near"), ("r:1", "far/x"))
+    registries.said = RegistrySettings(mirrors, ("r:2", "10.0.0.0/8"))
+    lines = pydock("info").lines
+    assert lines[lines.index("Insecure Registries:") :] == [
+        "Insecure Registries:", " r:2", " 10.0.0.0/8",
+        "Registry Mirrors:", " https://m.example (docker.io)", " near (docker.io)", " far/x (r:1)",
+    ]  # fmt: skip
+    said = pydock("info", "-f", "{{json .RegistryConfig}}").out
+    config = json.loads(said)
+    assert config["InsecureRegistryCIDRs"] == ["10.0.0.0/8"]
+    assert config["Mirrors"] == ["https://m.example", "near"]
+    assert config["IndexConfigs"]["docker.io"] == {
+        "Name": "docker.io", "Mirrors": ["https://m.example", "near"], "Secure": True,
+        "Official": True,
+    }  # fmt: skip
+    assert not config["IndexConfigs"]["r:2"]["Secure"]
+
+    def fail() -> None:
+        raise InvalidInput("config.toml: broken")
+
+    monkeypatch.setattr(registries, "settings", fail)
+    said_again = pydock("info")
+    assert (said_again.code, said_again.err) == (0, "WARNING: config.toml: broken\n")
 
 
 def test_fsck_tells_damage_and_mends_it(pydock: Pydock, double: Double) -> None:

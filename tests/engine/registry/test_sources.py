@@ -263,6 +263,40 @@ def test_broken_settings_are_named(etc: Path, file: str, text: str) -> None:
     assert "pw" not in caught.value.message
 
 
+def test_all_of_it_is_described_for_a_person(etc: Path) -> None:
+    assert Hosts(str(etc)).describe() == ((), ())
+    write(etc / "docker/daemon.json", '{"registry-mirrors": ["https://hub.example/"]}')
+    assert Hosts(str(etc)).describe().mirrors == (("docker.io", "https://hub.example"),)
+    write(etc / "containers/registries.conf", REGISTRIES_CONF)
+    write(
+        etc / "pydock/config.toml",
+        "[registry.r]\nmirrors = ['https://m.example/hub']\n"
+        "[registry.'x:1']\ninsecure = true\n[registry.y]\ninsecure = false\n",
+    )
+    write(etc / "containerd/certs.d/q_5000_/hosts.toml", "[host.'http://cache:1/v2']\n")
+    write(etc / "docker/daemon.json", '{"insecure-registries": ["10.0.0.0/8", "x:1"]}')
+    described = Hosts(str(etc)).describe()
+    assert described.mirrors == (
+        ("r", "https://m.example/hub"),
+        ("q:5000", "http://cache:1"),
+        ("docker.io", "mirror.example/hub"),
+        ("docker.io", "localhost:5000"),
+        ("docker.io/library", "near.example"),
+        ("good.example/ns", "tags.example"),
+    )
+    assert described.insecure == (
+        "x:1", "internal.example:5000/official", "*.corp.example", "10.0.0.0/8",
+    )  # fmt: skip
+    # What is for all registries leaves nothing to podman's file.
+    write(etc / "containerd/certs.d/_default/hosts.toml", "[host.'https://all.example']\n")
+    assert Hosts(str(etc)).describe().mirrors == (
+        ("r", "https://m.example/hub"),
+        ("*", "https://all.example"),
+        ("q:5000", "http://cache:1"),
+        ("docker.io", "https://all.example"),
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
