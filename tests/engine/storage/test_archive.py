@@ -218,6 +218,30 @@ def test_an_archive_of_podman_has_its_layers_beside_each_other(store: Store) -> 
     assert media_type.endswith("+gzip")
 
 
+def test_an_archive_of_kaniko_names_its_config_by_digest(store: Store) -> None:
+    """As go-containerregistry's tarball writes it; crane too."""
+    members: dict[str, Any] = {FIRST.config.digest: FIRST.config.data}
+    names = [f"{each.digest[7:]}.tar.gz" for each in FIRST.layers]
+    members |= dict(zip(names, [each.data for each in FIRST.layers], strict=True))
+    entry = {"Config": FIRST.config.digest, "RepoTags": ["app:1"], "Layers": names}
+    members["manifest.json"] = json.dumps([entry]).encode()
+    assert load(store, tar(members)) == ["app:1"]
+    assert ImageStore(store.database, store.content).get("app:1").id == FIRST.config.digest
+
+
+def test_an_index_may_name_images_that_are_not_in_it(store: Store, tmp_path: Path) -> None:
+    """As docker with containerd's store saves one platform of several, attestations beside it."""
+    proof = make_image([{"proof": b"x"}], platform={"os": "unknown", "architecture": "unknown"})
+    index = make_index([FOREIGN, FIRST, proof])
+    members = layout(tmp_path, {"docker.io/library/app:1": index})
+    for other in (FOREIGN, proof):
+        for blob in (other.manifest, *other.blobs()):
+            members.pop(f"blobs/sha256/{blob.digest[7:]}", None)
+    assert load(store, tar(members)) == ["app:1"]
+    row = ImageStore(store.database, store.content).get("app:1")
+    assert (row.id, row.index_digest) == (FIRST.config.digest, index.root.digest)
+
+
 def test_newer_docker_writes_both_formats(store: Store, tmp_path: Path) -> None:
     members = layout(tmp_path, {"": FIRST})
     paths = [f"blobs/sha256/{each.digest[7:]}" for each in (FIRST.config, *FIRST.layers)]
