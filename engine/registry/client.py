@@ -78,6 +78,12 @@ class Repository:
         """The registry itself."""
         return self._servers.registry
 
+    @property
+    def places(self) -> list[str]:
+        """host[:port] of all who are asked, in their order: mirrors, then the registry."""
+        servers = (*self._servers.mirrors, self._servers.registry)
+        return [server.source.name for server in servers]
+
     def close(self) -> None:
         self.transport.close()
         self._servers.close()

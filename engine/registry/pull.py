@@ -121,7 +121,8 @@ class _Pull:
 
     def run(self, wanted: Platform | None) -> ImageID:
         address = address_of(self._reference.domain)
-        self._teller.tell("", "resolving", text=f"{self._reference.familiar} from {address}")
+        places = ", then ".join(self.repository.places)
+        self._teller.tell("", "resolving", text=f"{self._reference.familiar} from {places}")
         if self._hosts.is_insecure(address):
             text = f"warning: {address} is named insecure: nothing proves who answers"
             self._teller.tell("", "resolving", text=text)

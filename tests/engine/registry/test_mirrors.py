@@ -278,6 +278,8 @@ def test_pull_says_which_mirror_it_passes_over(store: Store, registry: FaultServ
         images.serve(mirror, "ns/r", "1", IMAGE)
         point(store.etc, registry, mirror.host)
         store.pull(f"{registry.host}/ns/r:1")
+    places = f"{mirror.host}, then {registry.host}"
+    assert store.told[0].text == f"{registry.host}/ns/r:1 from {places}"
     told = [step.text for step in store.told if "mirror" in step.text]
     assert len(told) == 1
     assert told[0].startswith(f"warning: mirror {mirror.host}: ")
