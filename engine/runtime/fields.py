@@ -29,8 +29,9 @@ def list_of(document: dict[str, Any], key: str, kind: type[_T]) -> list[_T]:
         return []
     if not isinstance(value, list) or not all(isinstance(each, kind) for each in value):
         raise InvalidInput(f"{key}: expected a list of {_NAMES[kind]}")
-    for each in value:
-        _check_text(key, each)
+    if kind is str and not _is_c_string("".join(value)):
+        for each in value:
+            _check_text(key, each)
     return value
 
 
@@ -55,12 +56,14 @@ def number_of(document: dict[str, Any], key: str, lowest: int, highest: int) -> 
     return value
 
 
-def _check_text(key: str, value: object) -> None:
-    """A C string: JSON knows zero bytes and halves of characters, the kernel does not."""
-    if isinstance(value, str):
-        try:
-            if b"\0" not in os.fsencode(value):
-                return
-        except UnicodeEncodeError:
-            pass
+def _check_text(key: str, value: str) -> None:
+    if not _is_c_string(value):
         raise InvalidInput(f"{key}: {value!r} cannot be passed to the kernel")
+
+
+def _is_c_string(value: str) -> bool:
+    """JSON knows zero bytes and halves of characters, the kernel does not."""
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False

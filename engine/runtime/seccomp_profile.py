@@ -58,6 +58,8 @@ _MAXIMUM_BYTES = 4096 * 8  # linux/bpf_common.h, BPF_MAXINSNS
 Condition = tuple[int, str, int, int]
 # What happens to one system call: the rules in order, each its conditions and its return value.
 Rules = tuple[tuple[tuple[Condition, ...], int], ...]
+# The names that one rule of a profile is for, and what it says of them.
+Rule = tuple[list[str], list[tuple[tuple[Condition, ...], int]]]
 
 
 def default_profile(capabilities: Collection[str], machine: str, kernel: str) -> dict[str, Any]:
@@ -127,10 +129,11 @@ def compile_profile(seccomp: dict[str, Any], machine: str) -> bytes:
     assembler = _Assembler()
     blocks: dict[str, int] = {}
     refuse = assembler.give(ACTIONS["SCMP_ACT_KILL_THREAD"])
+    read = read_rules(seccomp)
     for architecture in architectures:
         if architecture not in AUDIT:
             raise Unsupported(f"seccomp: architecture {architecture} is not supported")
-        rules = rules_of(seccomp, architecture)
+        rules = rules_of(read, architecture)
         ranges = _ranges(rules, default, X32_BIT if architecture == "SCMP_ARCH_X32" else 0)
         narrow = architecture in _NARROW
         blocks[architecture] = _Search(assembler, default, narrow).build(ranges)
@@ -151,25 +154,33 @@ def compile_profile(seccomp: dict[str, Any], machine: str) -> bytes:
     return program
 
 
-def rules_of(seccomp: dict[str, Any], architecture: str) -> dict[int, Rules]:
-    """What the profile says, by system call number. Names that this architecture lacks are left
-    out; a rule without conditions wins over all others of its call."""
-    table = seccomp_tables.numbers(architecture)
+def read_rules(seccomp: dict[str, Any]) -> list[Rule]:
+    """The profile's rules, but for those that say what holds anyway."""
     default = _default(seccomp)
-    found: dict[int, list[tuple[tuple[Condition, ...], int]]] = {}
+    found = []
     for rule in list_of(seccomp, "syscalls", dict):
         value = _return_value(text_of(rule, "action"), number_of(rule, "errnoRet", 0, 0xFFFF))
         conditions = tuple(_condition(each) for each in list_of(rule, "args", dict))
-        if value == default:
-            continue
+        names = list_of(rule, "names", str)
         # The same argument named twice means "or" to libseccomp's users, different ones "and".
         indexes = [each[0] for each in conditions]
         alternatives: list[tuple[Condition, ...]] = [conditions]
         if len(set(indexes)) < len(indexes):
             alternatives = [(each,) for each in conditions]
-        for name in list_of(rule, "names", str):
+        if value != default:
+            found.append((names, [(each, value) for each in alternatives]))
+    return found
+
+
+def rules_of(read: Sequence[Rule], architecture: str) -> dict[int, Rules]:
+    """What the profile says, by system call number. Names that this architecture lacks are left
+    out; a rule without conditions wins over all others of its call."""
+    table = seccomp_tables.numbers(architecture)
+    found: dict[int, list[tuple[tuple[Condition, ...], int]]] = {}
+    for names, outcomes in read:
+        for name in names:
             if name in table:
-                found.setdefault(table[name], []).extend((each, value) for each in alternatives)
+                found.setdefault(table[name], []).extend(outcomes)
     result: dict[int, Rules] = {}
     for number, rules in found.items():
         always = [each for each in rules if not each[0]]

@@ -15,6 +15,7 @@ from engine.runtime.seccomp_profile import (
     compile_profile,
     default_profile,
     filter_flags,
+    read_rules,
     rules_of,
 )
 from engine.runtime.seccomp_tables import numbers
@@ -46,7 +47,7 @@ def check(profile: dict[str, Any], machine: str, extra: tuple[int, ...] = ()) ->
             names.setdefault(number, set()).add(name)
         conditional = {
             number
-            for number, rules in rules_of(profile, architecture).items()
+            for number, rules in rules_of(read_rules(profile), architecture).items()
             if rules and rules[0][0]
         }
         audit = audit_of(architecture)
@@ -76,13 +77,15 @@ def test_default_profile_is_dockers() -> None:
         for name in rule["names"]
     }
     assert len(names) == 370
-    assert len(rules_of(profile, "SCMP_ARCH_X86_64")) == 310
+    assert len(rules_of(read_rules(profile), "SCMP_ARCH_X86_64")) == 310
     assert {"mount", "bpf", "init_module", "keyctl", "unshare", "setns"}.isdisjoint(names)
     assert {"chroot", "ptrace", "openat2", "clone"} <= names
 
 
 def test_capability_opens_its_calls() -> None:
-    rules = rules_of(default_profile(["CAP_SYS_ADMIN"], "x86_64", KERNEL), "SCMP_ARCH_X86_64")
+    rules = rules_of(
+        read_rules(default_profile(["CAP_SYS_ADMIN"], "x86_64", KERNEL)), "SCMP_ARCH_X86_64"
+    )
     table = numbers("SCMP_ARCH_X86_64")
     assert rules[table["mount"]] == rules[table["clone3"]] == (((), ALLOW),)
 
@@ -90,7 +93,7 @@ def test_capability_opens_its_calls() -> None:
 def test_old_kernel_gets_no_ptrace() -> None:
     table = numbers("SCMP_ARCH_X86_64")
     for kernel, present in (("4.7.0", False), ("4.8.0-rc1", True), ("4.19.3", True)):
-        rules = rules_of(default_profile((), "x86_64", kernel), "SCMP_ARCH_X86_64")
+        rules = rules_of(read_rules(default_profile((), "x86_64", kernel)), "SCMP_ARCH_X86_64")
         assert (table["ptrace"] in rules) == present, kernel
 
 
