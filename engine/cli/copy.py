@@ -32,10 +32,10 @@ def _copy(call: Call) -> int:
 
 COPY = Command(
     "copy",
-    "[OPTIONS] SOURCE DESTINATION",
-    "Copy an image between registries, files and this store\n\n"
-    "SOURCE and DESTINATION are docker://REF, oci:DIR[:TAG], oci-archive:FILE[:TAG],\n"
+    "[OPTIONS] SOURCE DESTINATION\n\n"
+    "Both are docker://REF, oci:DIR[:TAG], oci-archive:FILE[:TAG],\n"
     "docker-archive:FILE[:REF], dir:DIR, store:NAME or NAME",
+    "Copy an image between registries, files and this store",
     _copy,
     (
         Flag("all", "Copy all platforms, if it is an image for several", short="a"),

@@ -74,7 +74,7 @@ PUSH = Command(
     (
         Flag("all-tags", "Push all tags of an image to the repository", short="a"),
         Flag(
-            "compression", 'Compress layers that are not ("gzip", "zstd", "none")',
+            "compression", 'Compression of layers that have none yet ("gzip", "zstd", "none")',
             kind="string", default='"gzip"',
         ),
         Flag("compression-level", "How much: gzip 1-9, zstd 1-22", kind="int", read=integer),
