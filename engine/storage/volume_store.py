@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from engine.errors import Conflict, NotFound
+from engine.errors import Conflict, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from engine.storage.metadata import Database
@@ -70,10 +71,11 @@ class VolumeStore:
         return [_row(found) for found in self._database.query(_SELECT + "ORDER BY volume.name")]
 
     def set_usages(self, usages: Mapping[str, tuple[int, int, int]]) -> None:
-        """Remember measurements (bytes, files, newest mtime) by name."""
+        """Remember measurements (bytes, files, newest mtime) by name, if there is room for them:
+        people ask when the disk is full."""
         if not usages:
             return
-        with self._database.transaction() as cursor:
+        with contextlib.suppress(Unavailable), self._database.transaction() as cursor:
             cursor.executemany(
                 "UPDATE volume SET size_bytes=?, files=?, written_ns=? WHERE name=?",
                 [(*usage, name) for name, usage in usages.items()],

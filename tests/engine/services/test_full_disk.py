@@ -64,6 +64,7 @@ def test_a_load_fails_whole_and_a_removal_works(
     engine: Engine, disk: Path, tmp_path: Path, free: int
 ) -> None:
     engine.images.load(io.BytesIO(archive(tmp_path, NAME, 2_000_000)))
+    engine.volumes.create("data")
     before = places(engine)
     fill(disk, but=free)
     large = archive(tmp_path, "localhost/large:1", 3_000_000)
@@ -76,7 +77,9 @@ def test_a_load_fails_whole_and_a_removal_works(
         before[each] for each in ("staging", "layers", "l")
     ]
     assert [row.references for row in engine.images.list()] == [(NAME,)]
-    assert engine.system.df().images.total == 1
+    found = engine.system.df()
+    assert (found.images.total, found.volumes.total) == (1, 1)
+    assert engine.volumes.measure("data").files == 0
     removed = engine.images.remove(NAME)
     assert removed.freed_bytes > 4_000_000
     assert engine.images.list() == []
