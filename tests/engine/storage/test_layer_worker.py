@@ -150,3 +150,29 @@ def test_worker_imports_nothing_heavy() -> None:
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == []
+
+
+@pytest.mark.long
+def test_many_entries_take_little_memory(tmp_path: Path) -> None:
+    """Kept as objects they took 650 bytes each."""
+    count = 100_000
+    raw = b"".join(file(b"d%02d/f%06d" % (n % 50, n), b"x") for n in range(count)) + END
+    each = layer(raw)
+    (tmp_path / "blob").write_bytes(each.blob)
+    (tmp_path / "layer").mkdir()
+    code = f"""if True:
+        import os, re, sys
+        sys.path.insert(0, {os.getcwd()!r})
+        from engine.storage import layer_worker
+        def peak():
+            text = open("/proc/self/status").read()
+            return int(re.search("VmHWM: *([0-9]+) kB", text.replace("\\t", " "))[1]) << 10
+        before = peak()
+        blob = os.open({str(tmp_path / "blob")!r}, os.O_RDONLY)
+        task = ({str(tmp_path / "layer")!r}, blob, -1, {len(each.blob)}, {each.digest!r},
+                {each.diff_id!r})
+        layer_worker.unpack(task, lambda done: None)
+        print((peak() - before) // {count})
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) < 450
