@@ -55,7 +55,7 @@ def analyze(
         losses=tuple(losses),
         waste=tuple(view.waste()[:_SHOWN]),
         base_layers=base,
-        dive=measure(view.indexes),
+        dive=measure(view.merged, view.indexes),
         duplicates=tuple(_duplicates(files)),
         packages=tuple(map(as_package, packages)),
         specials=_specials(files),

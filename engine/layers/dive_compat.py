@@ -14,9 +14,10 @@ https://github.com/wagoodman/dive/blob/v0.13.1/dive/filetree/efficiency.go
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from array import array
+from collections.abc import Iterable, Sequence
 
+from engine.layers.merge import Merged
 from engine.model.analysis import DiveFile, DiveNumbers
 from engine.model.layer import DIRECTORY
 from engine.storage.layer_index import IMPLIED, WHITEOUT, LayerIndex
@@ -24,97 +25,28 @@ from engine.storage.layer_index import IMPLIED, WHITEOUT, LayerIndex
 _WHITEOUT = b".wh."
 
 
-class _Node:
-    """What the layers so far have at a path. A file over a directory keeps what is below it."""
+def measure(merged: Merged, layers: Sequence[LayerIndex]) -> DiveNumbers:
+    """What dive says of an image of `layers`, bottom first, which are `merged`. A path that a layer
+    both removes and writes counts as written."""
+    uses = _Uses(len(merged.keys))
+    state = _State(merged)
+    for layer, nodes in zip(layers, merged.nodes, strict=True):
+        marks = bytes(layer.mark)
+        order = _order(merged, nodes, marks)
+        uses.add_layer(layer, nodes, order, marks, state)
+        state.stack(layer, nodes, order, marks)
 
-    __slots__ = ("children", "is_directory", "size")
-
-    def __init__(self) -> None:
-        self.children: dict[bytes, _Node] = {}
-        self.size = 0
-        self.is_directory = False
-
-    def find(self, path: bytes) -> _Node | None:
-        node: _Node | None = self
-        for name in path.split(b"/") if path else ():
-            node = node.children.get(name) if node else None
-        return node
-
-    def make(self, path: bytes) -> _Node:
-        node = self
-        for name in path.split(b"/"):
-            node = node.children.setdefault(name, _Node())
-        return node
-
-    def total(self) -> int:
-        size, left = 0, [self]
-        while left:
-            node = left.pop()
-            size += node.size
-            left += node.children.values()
-        return size
-
-
-class _Entry(NamedTuple):
-    path: bytes  # without the prefix of a whiteout
-    size: int
-    whiteout: bool
-    is_directory: bool
-    is_leaf: bool
-
-
-class _Uses:
-    """What one path cost in all layers."""
-
-    __slots__ = ("count", "least", "total")
-
-    def __init__(self) -> None:
-        self.total = self.count = 0
-        self.least = -1
-
-    def add(self, size: int) -> None:
-        self.total += size
-        self.least = size if self.least < 0 else min(self.least, size)
-        self.count += 1
-
-
-def measure(layers: Sequence[LayerIndex]) -> DiveNumbers:
-    """What dive says of an image of `layers`, bottom first. A path that a layer both removes and
-    writes counts as written."""
-    uses: dict[bytes, _Uses] = {}
-    repeated: list[bytes] = []
-    state = _Node()
-    for layer in layers:
-        entries = _entries(layer)
-        for entry in entries:
-            if not entry.is_leaf:
-                continue
-            # The path is in the map before its size is asked for, even if that fails.
-            use = uses.setdefault(entry.path, _Uses())
-            size = entry.size
-            if entry.whiteout:
-                hidden = state.find(entry.path)
-                if hidden is None:
-                    break  # dive gives up on this layer
-                size = hidden.total() if hidden.is_directory else 0
-            use.add(size)
-            if use.count == 2:
-                repeated.append(entry.path)
-        _stack(state, entries)
-
-    total = sum(use.total for use in uses.values())
-    least = sum(use.least for use in uses.values())  # -1 where the size could not be asked for
     sizes = [
         layer.facts.size_bytes + sum(size for _, size in layer.facts.shadowed) for layer in layers
     ]
-    wasted, user = sum(uses[path].total for path in repeated), sum(sizes[1:])
+    total, wasted, user = sum(uses.total), uses.wasted, sum(sizes[1:])
     files = [
-        DiveFile(uses[path].count, uses[path].total, "/" + path.decode("utf-8", "surrogateescape"))
-        for path in reversed(repeated)
+        DiveFile(uses.count[node], uses.total[node], f"/{merged.path(node)}")
+        for node in reversed(uses.repeated)
     ]
     files.sort(key=lambda file: -file.size_bytes)
     return DiveNumbers(
-        efficiency=least / total if total else 1.0,
+        efficiency=uses.least_bytes / total if total else 1.0,
         size_bytes=sum(sizes),
         user_size_bytes=user,
         wasted_bytes=wasted,
@@ -123,41 +55,98 @@ def measure(layers: Sequence[LayerIndex]) -> DiveNumbers:
     )
 
 
-def _entries(layer: LayerIndex) -> list[_Entry]:
-    """In dive's order: by name, where a whiteout's begins with .wh."""
-    entries = list(_read(layer))
-    if any(entry.whiteout for entry in entries):
-        entries.sort(key=_sort_key)
-    return entries
+class _State:
+    """What the layers so far have, by node. A file over a directory keeps what is below it."""
+
+    def __init__(self, merged: Merged) -> None:
+        count = len(merged.keys)
+        self._end = merged.end
+        self._there = bytearray(count)
+        self._directory = bytearray(count)
+        self._size = array("Q", bytes(8 * count))
+
+    def hidden_bytes(self, node: int) -> int:
+        """What a whiteout of `node` is charged with; -1 where there is nothing."""
+        if not self._there[node]:
+            return -1
+        return sum(self._size[node : self._end[node]]) if self._directory[node] else 0
+
+    def stack(
+        self, layer: LayerIndex, nodes: Sequence[int], order: Iterable[int], marks: bytes
+    ) -> None:
+        sizes, kinds = layer.size.tolist(), bytes(layer.kind)
+        there, directory, size = self._there, self._directory, self._size
+        for row in order:
+            node = nodes[row]
+            if marks[row] & WHITEOUT:
+                end = self._end[node]
+                there[node:end] = bytes(end - node)
+                size[node:end] = array("Q", bytes(8 * (end - node)))
+            else:
+                there[node] = 1
+                size[node] = sizes[row]
+                directory[node] = kinds[row] == DIRECTORY and not marks[row] & IMPLIED
 
 
-def _read(layer: LayerIndex) -> Iterator[_Entry]:
-    paths = layer.paths()
-    next(paths)  # the root
-    for row, path in enumerate(paths, 1):
-        mark = layer.mark[row]
-        yield _Entry(
-            path,
-            layer.size[row],
-            bool(mark & WHITEOUT),
-            layer.kind[row] == DIRECTORY and not mark & IMPLIED,
-            layer.end[row] == row + 1,
-        )
+class _Uses:
+    """What each path cost in all layers, by node."""
+
+    def __init__(self, count: int) -> None:
+        self.total = array("Q", bytes(8 * count))
+        self.count = array("H", bytes(2 * count))
+        self.repeated: list[int] = []
+        self._least = array("q", bytes(8 * count))
+        self._seen = bytearray(count)
+
+    @property
+    def least_bytes(self) -> int:
+        return sum(self._least)
+
+    @property
+    def wasted(self) -> int:
+        return sum(self.total[node] for node in self.repeated)
+
+    def add_layer(
+        self,
+        layer: LayerIndex,
+        nodes: Sequence[int],
+        order: Iterable[int],
+        marks: bytes,
+        state: _State,
+    ) -> None:
+        """Its leaves in dive's order, up to a whiteout of nothing."""
+        sizes, end = layer.size.tolist(), layer.end.tolist()
+        seen, least, total, count = self._seen, self._least, self.total, self.count
+        for row in order:
+            if end[row] != row + 1:
+                continue
+            node, size = nodes[row], sizes[row]
+            if not seen[node]:
+                # It is in the map before its size is asked for, even if that fails.
+                seen[node] = 1
+                least[node] = -1
+            if marks[row] & WHITEOUT:
+                size = state.hidden_bytes(node)
+                if size < 0:
+                    return  # dive gives up on this layer
+            total[node] += size
+            least[node] = size if least[node] < 0 else min(least[node], size)
+            count[node] += 1
+            if count[node] == 2:
+                self.repeated.append(node)
 
 
-def _sort_key(entry: _Entry) -> bytes:
-    parent, slash, name = entry.path.rpartition(b"/")
-    path = parent + slash + _WHITEOUT + name if entry.whiteout else entry.path
-    return path.replace(b"/", b"\0")
+def _order(merged: Merged, nodes: Sequence[int], marks: bytes) -> Sequence[int]:
+    """Rows without the root as dive visits them: by name, where a whiteout's begins with .wh."""
+    rows = range(1, len(nodes))
+    if not any(mark & WHITEOUT for mark in marks):
+        return rows
 
+    def key(row: int) -> bytes:
+        path = merged.keys[nodes[row]]
+        if not marks[row] & WHITEOUT:
+            return path
+        parent, _, name = path.rpartition(b"\0")
+        return parent + b"\0" + _WHITEOUT + name
 
-def _stack(state: _Node, entries: Sequence[_Entry]) -> None:
-    for entry in entries:
-        if entry.whiteout:
-            parent, _, name = entry.path.rpartition(b"/")
-            above = state.find(parent)
-            if above is not None:
-                above.children.pop(name, None)
-        else:
-            node = state.make(entry.path)
-            node.size, node.is_directory = entry.size, entry.is_directory
+    return sorted(rows, key=key)

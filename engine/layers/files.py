@@ -39,14 +39,12 @@ class Files:
         return list(self._live())
 
     def _live(self) -> Iterator[LiveFile]:
-        merged, indexes = self.merged, self.indexes
-        for node, key in enumerate(merged.keys):
-            layer, row = merged.bytes_of(node)
-            if layer < 0:
-                continue
-            index = indexes[layer]
-            path = key[1:].replace(b"\0", b"/")
-            yield LiveFile(node, path, layer, row, index.size[row], index.compressed[row])
+        keys = self.merged.keys
+        sizes = [index.size.tolist() for index in self.indexes]
+        packed = [index.compressed.tolist() for index in self.indexes]
+        for node, layer, row in self.merged.paying():
+            path = keys[node][1:].replace(b"\0", b"/")
+            yield LiveFile(node, path, layer, row, sizes[layer][row], packed[layer][row])
 
     @cached_property
     def by_path(self) -> dict[bytes, LiveFile]:
@@ -73,36 +71,47 @@ class Files:
 
     def duplicates(self, least_bytes: int = 4096) -> list[list[LiveFile]]:
         """Groups of live files with one content, most wasted bytes first."""
-        groups: dict[tuple[int, bytes], list[LiveFile]] = {}
-        for file in self.live:
-            if file.size_bytes >= least_bytes:
-                digest = self.hash(file)
-                if digest != NO_HASH:
-                    groups.setdefault((file.size_bytes, digest), []).append(file)
-        found = [group for group in groups.values() if len(group) > 1]
+        keys, indexes = self.merged.keys, self.indexes
+        groups: dict[tuple[int, bytes], list[tuple[int, int, int]]] = {}
+        for place in self.merged.paying():
+            _, layer, row = place
+            size = indexes[layer].size[row]
+            if size >= least_bytes and (digest := indexes[layer].hash(row)) != NO_HASH:
+                groups.setdefault((size, digest), []).append(place)
+        found = [
+            [
+                LiveFile(
+                    node, keys[node][1:].replace(b"\0", b"/"), layer, row, size,
+                    indexes[layer].compressed[row],
+                )
+                for node, layer, row in group
+            ]
+            for (size, _), group in groups.items()
+            if len(group) > 1
+        ]  # fmt: skip
         found.sort(key=lambda group: (-group[0].size_bytes * (len(group) - 1), group[0].path))
         return found
 
     def set_id(self) -> Iterator[tuple[str, bytes, int, int]]:
         """(kind, path, layer, size) of the programs that run as another user or group."""
         merged = self.merged
-        for node, key in enumerate(merged.keys):
-            layer, row = merged.entry_of(node)
-            if layer < 0 or self.indexes[layer].kind[row] not in (FILE, HARDLINK):
-                continue
-            index = self.indexes[layer]
-            mode = index.mode[row]
-            path = key[1:].replace(b"\0", b"/")
-            if mode & SETUID:
-                yield "setuid", path, layer, index.size[row]
-            elif mode & SETGID and mode & GROUP_EXECUTE:
-                yield "setgid", path, layer, index.size[row]
-
-    def all_files(self) -> Iterator[tuple[bytes, int, int, bool]]:
-        """(path, layer, row, gone) of every regular file of every layer, hidden ones too."""
-        merged = self.merged
         for layer, index in enumerate(self.indexes):
+            for row, mode in enumerate(index.mode):
+                if not mode & (SETUID | SETGID) or index.kind[row] not in (FILE, HARDLINK):
+                    continue
+                node = merged.nodes[layer][row]
+                if merged.entry_of(node) != (layer, row):
+                    continue
+                path = merged.keys[node][1:].replace(b"\0", b"/")
+                if mode & SETUID:
+                    yield "setuid", path, layer, index.size[row]
+                elif mode & GROUP_EXECUTE:
+                    yield "setgid", path, layer, index.size[row]
+
+    def all_paths(self) -> Iterator[bytes]:
+        """Of every regular file of every layer, hidden ones too; once for each layer."""
+        for index in self.indexes:
+            kinds, marks = bytes(index.kind), bytes(index.mark)
             for row, path in enumerate(index.paths()):
-                if index.kind[row] == FILE and not index.mark[row] & WHITEOUT:
-                    node = merged.node(path)
-                    yield path, layer, row, merged.entry_of(node) != (layer, row)
+                if kinds[row] == FILE and not marks[row] & WHITEOUT:
+                    yield path

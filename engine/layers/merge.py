@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from engine.layers import waste
@@ -39,7 +40,8 @@ class Merged:
     def __init__(self, layers: Sequence[LayerIndex]) -> None:
         self._layers = layers
         keys = [list(_keys(layer)) for layer in layers]
-        distinct = sorted({b""}.union(*keys))
+        # Each layer's keys are in order already, and sorting finds such runs.
+        distinct = list(dict.fromkeys(sorted([b"", *chain.from_iterable(keys)])))
         self.keys = distinct
         """Paths with a NUL in front of each component: they sort in pre-order."""
         number = {key: node for node, key in enumerate(distinct)}
@@ -48,7 +50,8 @@ class Merged:
         self.parent = array("I", [number[above] for above, _, _ in split])
         self.depth = array("H", [key.count(b"\0") for key in distinct])
         self.end = _ends(self.depth)
-        self._nodes = [array("I", map(number.__getitem__, each)) for each in keys]
+        self.nodes = [array("I", map(number.__getitem__, each)) for each in keys]
+        """The node of each row, by layer; in ascending order, as both are in order of path."""
         del number, split, keys
         self.waste = Waste(len(layers))
         self.owner = array("h", [_NONE]) * len(distinct)
@@ -72,12 +75,29 @@ class Merged:
         row = self._promoted.get(node, self._row[node])
         return (layer, row) if self._layers[layer].kind[row] == FILE else (_NONE, 0)
 
+    def paying(self) -> Iterator[tuple[int, int, int]]:
+        """(node, layer, row) of every file that `bytes_of` has, in order."""
+        kinds = [bytes(layer.kind) for layer in self._layers]
+        promoted = self._promoted
+        for node, (layer, row) in enumerate(zip(self.owner, self._row, strict=True)):
+            if layer != _NONE:
+                row = promoted.get(node, row) if promoted else row
+                if kinds[layer][row] == FILE:
+                    yield node, layer, row
+
+    def rows_of(self, node: int) -> Iterator[tuple[int, int]]:
+        """(layer, row) of everything that layers have at `node`."""
+        for layer, nodes in enumerate(self.nodes):
+            row = bisect_left(nodes, node)
+            if row < len(nodes) and nodes[row] == node:
+                yield layer, row
+
     def entry_of(self, node: int) -> tuple[int, int]:
         """(layer, row) of what is at `node` at the end; (-1, 0) where nothing is."""
         return self.owner[node], self._row[node]
 
     def _apply(self, position: int) -> Step:
-        layer, nodes = self._layers[position], self._nodes[position]
+        layer, nodes = self._layers[position], self.nodes[position]
         owner, row_of, end = self.owner, self._row, self.end
         before: dict[int, tuple[int, int]] = {}  # what hidden nodes were
         heirs: dict[int, int] = {}
@@ -213,7 +233,7 @@ class Merged:
     def _rows_by_key(self, position: int) -> dict[bytes, int]:
         if self._table[0] != position:
             keys = self.keys
-            table = {keys[node]: row for row, node in enumerate(self._nodes[position])}
+            table = {keys[node]: row for row, node in enumerate(self.nodes[position])}
             self._table = position, table
         return self._table[1]
 

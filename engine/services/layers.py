@@ -106,7 +106,7 @@ class _Looking(ABC):
             paths: Sequence[str] = ()
             if "forbid_paths" in rules.rules:
                 files = Files(view.merged, view.indexes)
-                paths = [os.fsdecode(path) for path, *_ in files.all_files()]
+                paths = [os.fsdecode(path) for path in files.all_paths()]
             return judge(
                 _analyze(opened, rules.needs_advice),
                 paths,

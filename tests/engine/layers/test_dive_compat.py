@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.layers.dive_compat import measure
+from engine.layers.merge import Merged
 from engine.model.analysis import DiveFile, DiveNumbers
 from engine.storage.layer_index import LayerIndex
 from tests.support.stacks import indexes_of
@@ -42,7 +43,7 @@ DIVES_OWN = (
 def dive_of(tmp_path: Path, *streams: bytes) -> DiveNumbers:
     layers = [LayerIndex(path) for path in indexes_of(tmp_path, streams)]
     try:
-        return measure(layers)
+        return measure(Merged(layers), layers)
     finally:
         for layer in layers:
             layer.close()
