@@ -16,6 +16,7 @@ from engine.engine import Cancel
 from engine.oci.config import parse_config
 from engine.oci.descriptor import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor
 from engine.oci.digest import DiffID, Digest, ImageID, hasher, sha256_of
+from engine.storage import gc
 from engine.storage.content import disk_full
 from engine.storage.image_store import NewImage
 from engine.storage.leases import Lease
@@ -116,46 +117,61 @@ def publish(
         }
     )
     manifest_blob = Descriptor(OCI_MANIFEST, sha256_of(manifest), len(manifest))
-    with Unpacking(home, database, progress=progress, cancel=cancel) as unpacking:
-        feeds = []
-        for position in unpacking.missing(diff_ids):
-            blob, diff_id = layers[position]
-            if layer is not None and blob.digest == layer.digest:
-                descriptor = os.open(layer.path, os.O_RDONLY | os.O_CLOEXEC)
-            else:
-                descriptor = content.open(blob.digest)
-            try:
-                feeds.append(
-                    unpacking.feed(
-                        position, blob.digest, diff_id, blob.size_bytes, descriptor, complete=True
+    moved_in: list[Digest] = []
+    try:
+        with Unpacking(home, database, progress=progress, cancel=cancel) as unpacking:
+            feeds = []
+            for position in unpacking.missing(diff_ids):
+                blob, diff_id = layers[position]
+                if layer is not None and blob.digest == layer.digest:
+                    descriptor = os.open(layer.path, os.O_RDONLY | os.O_CLOEXEC)
+                else:
+                    descriptor = content.open(blob.digest)
+                try:
+                    feeds.append(
+                        unpacking.feed(
+                            position,
+                            blob.digest,
+                            diff_id,
+                            blob.size_bytes,
+                            descriptor,
+                            complete=True,
+                        )
                     )
+                finally:
+                    os.close(descriptor)
+            for feed in feeds:  # before the blobs move in: a bad layer leaves none
+                feed.done.wait()
+                if feed.failure is not None:
+                    raise feed.failure
+            moved_in = [config_blob.digest, manifest_blob.digest]
+            if layer is not None:
+                moved_in.append(layer.digest)
+                content.adopt(layer.path, layer.digest)
+            content.put(config)
+            content.put(manifest)
+            blobs = (manifest_blob, config_blob, *(each for each, _ in layers))
+            unpacking.publish(
+                NewImage(
+                    id=ImageID(config_blob.digest),
+                    manifest=manifest_blob.digest,
+                    index_digest=None,
+                    layers=tuple(
+                        (each.digest, diff_id, each.size_bytes) for each, diff_id in layers
+                    ),
+                    blobs=tuple((each.digest, each.size_bytes, each.media_type) for each in blobs),
+                    os=known.platform.os or "linux",
+                    architecture=known.platform.architecture,
+                    variant=known.platform.variant,
+                    created_ns=known.created_ns,
+                    reference=reference.full if reference else None,
+                    origin=None,
                 )
-            finally:
-                os.close(descriptor)
-        for feed in feeds:  # before the blobs move in: a bad layer leaves none
-            feed.done.wait()
-            if feed.failure is not None:
-                raise feed.failure
-        if layer is not None:
-            content.adopt(layer.path, layer.digest)
-        content.put(config)
-        content.put(manifest)
-        blobs = (manifest_blob, config_blob, *(each for each, _ in layers))
-        unpacking.publish(
-            NewImage(
-                id=ImageID(config_blob.digest),
-                manifest=manifest_blob.digest,
-                index_digest=None,
-                layers=tuple((each.digest, diff_id, each.size_bytes) for each, diff_id in layers),
-                blobs=tuple((each.digest, each.size_bytes, each.media_type) for each in blobs),
-                os=known.platform.os or "linux",
-                architecture=known.platform.architecture,
-                variant=known.platform.variant,
-                created_ns=known.created_ns,
-                reference=reference.full if reference else None,
-                origin=None,
             )
-        )
+    except BaseException:
+        if moved_in:  # what failed so late leaves no blob behind either
+            gc.sweep(home, database, moved_in)
+        raise
     return ImageID(config_blob.digest)
 
 
