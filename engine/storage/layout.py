@@ -12,12 +12,13 @@ https://github.com/opencontainers/image-spec/blob/main/image-layout.md · contai
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import Cancelled, Corrupt, InvalidInput, NotFound, Unsupported
+from engine.errors import Cancelled, Corrupt, InvalidInput, NotFound, Unavailable, Unsupported
 from engine.oci import json_strict, manifest
 from engine.oci.descriptor import OCI_INDEX, Descriptor
 from engine.oci.digest import Digest, hasher, sha256_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _MAX_INDEX_BYTES = 4 << 20
 _CHUNK_BYTES = 1 << 20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _DIR_VERSION = "Directory Transport Version: 1.1\n"
 
 OpenSource = Callable[[Descriptor], ReadAt]
@@ -316,4 +318,5 @@ def _writing(place: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise InvalidInput(f"{error.filename or place}: {reason}", "name another place") from error
+        kind = Unavailable if error.errno in _NO_ROOM else InvalidInput
+        raise kind(f"{error.filename or place}: {reason}", "name another place") from error

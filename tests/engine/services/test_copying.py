@@ -11,7 +11,15 @@ from typing import Any, NamedTuple
 import pytest
 
 from engine.engine import Cancel
-from engine.errors import Cancelled, Conflict, Corrupt, InvalidInput, NotFound, Unsupported
+from engine.errors import (
+    Cancelled,
+    Conflict,
+    Corrupt,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+    Unsupported,
+)
 from engine.home import Home, open_home
 from engine.model.image import Pushed
 from engine.model.progress import Progress
@@ -27,6 +35,7 @@ from engine.storage.metadata import Database
 from tests.support import images
 from tests.support.images import MadeImage, MadeIndex, make_image, make_index, write_layout
 from tests.support.registry import Registry
+from tests.support.small_disk import small_disk
 
 pytestmark = pytest.mark.root
 S390X = {"os": "linux", "architecture": "s390x"}
@@ -208,6 +217,19 @@ def test_a_cancelled_copy_leaves_no_archive(box: Box) -> None:
     with pytest.raises(Cancelled):
         box.copy(start, box.place("oci-archive", "cancelled"), cancel=cancel)
     assert not list(box.directory.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["oci", "oci-archive", "docker-archive", "dir"])
+def test_a_full_disk_leaves_no_half_image(box: Box, tmp_path: Path, kind: str) -> None:
+    noise = random.Random(2).randbytes(2_000_000)
+    start = box.push(f"full/{kind}", make_image([{"a": noise}]))
+    with small_disk(tmp_path, 1_500_000) as disk:
+        tag = ":1" if kind == "oci" else ""
+        with pytest.raises(Unavailable, match=r"no space left|disk full"):
+            box.copy(start, f"{kind}:{disk}/x{tag}")
+        assert not list(disk.rglob("index.json"))
+        assert not list(disk.rglob("manifest.json"))
+        assert all(path.is_dir() or path.stat().st_size < 1000 for path in disk.rglob("*"))
 
 
 def test_mistakes_are_told(box: Box) -> None:
