@@ -17,9 +17,7 @@ from engine import home as homes
 from engine import journal
 from engine.errors import Conflict, EngineError, NotFound, Unavailable
 from engine.kernel.cgroup import open_cgroup
-from engine.model.container import PortMapping
 from engine.monitor import client
-from engine.services import host_files
 from engine.services.run import Run, end_state, read_exit, read_state, retire
 from engine.storage.trash import remove_tree
 
@@ -27,9 +25,8 @@ if TYPE_CHECKING:
     from engine.engine import Cancel
     from engine.home import Home
     from engine.monitor.client import MonitorSession
-    from engine.monitor.launch import Launched, LaunchSpec
+    from engine.monitor.launch import Launched
     from engine.monitor.standby import Standby
-    from engine.network.endpoint import Endpoint
     from engine.network.networking import Networking
     from engine.services.volumes import VolumeService
     from engine.storage.container_store import ContainerRow, ContainerStore
@@ -43,8 +40,6 @@ _SIGKILL = 9
 _ID_DIGITS = 64
 _LOOK_SECONDS = 0.005
 _KILL_SECONDS = 5.0
-_ENGINE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_EXIT_COMMAND = os.path.join(_ENGINE, "exit_command.py")  # a path: it stands on a higher floor
 
 
 class Lifecycle:
@@ -145,137 +140,27 @@ class Lifecycle:
         self, row: ContainerRow, size: tuple[int, int] | None, attach: bool, stdin: bool
     ) -> Launched:
         from engine.monitor.launch import launch
+        from engine.services.preparation import Preparation
 
+        preparation = Preparation(
+            self._home, self._store, self._snapshots, self._volumes, self._network_store,
+            self._networking,
+        )  # fmt: skip
         standby, self._standby = self._standby, None
         return launch(
             self._home,
             row.id,
-            lambda: self._specify(row, size),
+            lambda: preparation.specify(row, size),
             attach=attach,
             stdin=stdin,
             cleans=attach,
             standby=standby,
         )
 
-    def _specify(self, row: ContainerRow, size: tuple[int, int] | None) -> LaunchSpec:
-        """Everything that its monitor must know; its network is there."""
-        from engine.monitor.launch import LaunchSpec
-        from engine.runtime.bundle import make_config
-        from engine.runtime.plan import make_plan
-
-        config = row.config
-        overlay = self._overlay(row)
-        endpoint = self._connect(row)
-        mounts = [
-            (self._source(each), each["target"], each["read_only"]) for each in config["mounts"]
-        ]
-        directory = self._home.container_dir(row.id)
-        shared = config["network"] == "host"
-        document = make_config(
-            args=config["argv"],
-            env=[*config["env"], f"HOSTNAME={self._hostname(row)}"],
-            cwd=config["working_directory"],
-            hostname=self._hostname(row),
-            terminal=config["tty"],
-            size=size or (0, 0),
-            mounts=mounts,
-            etc_hosts=self._hosts(row, endpoint, directory),
-            etc_hostname=host_files.write_hostname(directory, self._hostname(row)),
-            etc_resolv_conf=host_files.write_resolv_conf(directory, shares_host_network=shared),
-            netns=None if shared else endpoint.netns_path if endpoint else "",
-            cgroup_path=self._home.cgroup_path(row.id),
-            memory_bytes=config["memory_bytes"],
-            nano_cpus=config["nano_cpus"],
-            pids=config["pids_limit"],
-            labels=config["labels"],
-        )
-        plan = make_plan(
-            document,
-            id=row.id,
-            overlay=overlay,
-            volatile=config.get("volatile", False),  # older rows do not say
-            user=config["user"] or None,
-        )
-        with open(f"{directory}/config.json", "w") as file:
-            json.dump(document, file)
-        return LaunchSpec(
-            id=row.id,
-            name=row.name,
-            plan=plan,
-            open_stdin=config["interactive"],
-            attributes={"image": row.image, **config["labels"]},
-            exit_command=self._exit_command(row.id),
-            exit_environment={
-                name: os.environ[name] for name in ("PYDOCK_CGROUP_PARENT",) if name in os.environ
-            },
-        )
-
-    def _source(self, mount: dict[str, Any]) -> str:
-        if mount["type"] != "volume":
-            return str(mount["source"])
-        self._volumes.ensure(mount["source"])
-        return self._volumes.path(mount["source"])
-
-    def _connect(self, row: ContainerRow) -> Endpoint | None:
-        """Its place in a bridge network; None with the networks host and none."""
-        network = self._network_store.get(row.config["network"])
-        if network.driver != "bridge":
-            return None
-        wanted = [PortMapping(*port) for port in row.config["ports"]]
-        return self._networking().connect(network.id, row.id, row.name, wanted)
-
     def _disconnect(self, row: ContainerRow) -> None:
         """It is in no network any more."""
         if self._network_store.endpoints(container_id=row.id):
             self._networking().disconnect(row.id)
-
-    def _overlay(self, row: ContainerRow) -> tuple[tuple[str, ...], str, str]:
-        if os.path.isdir(f"{self._home.upper_dir(row.id)}/diff"):
-            return self._snapshots.again(row.id)
-        self._snapshots.remove(row.id)  # a killed start has begun it
-        return self._snapshots.prepare(row.id, row.chain_id)  # type: ignore[arg-type]
-
-    def _exit_command(self, container_id: str) -> tuple[str, ...]:
-        from engine.monitor.standby import interpreter
-
-        return (
-            interpreter(), "-I", "-S", "-E", _EXIT_COMMAND,
-            self._home.root, self._home.run_root, container_id,
-        )  # fmt: skip
-
-    def _hostname(self, row: ContainerRow) -> str:
-        if row.config["network"] == "host" and row.config["hostname"] == row.id[:12]:
-            return os.uname().nodename
-        name: str = row.config["hostname"]
-        return name
-
-    def _hosts(self, row: ContainerRow, endpoint: Endpoint | None, directory: str) -> str:
-        """Its own file, and its name in the files of the others in the same network."""
-        if row.config["network"] == "host":
-            return host_files.host_hosts(directory)
-        if endpoint is None:
-            return host_files.write_hosts(directory, [])
-        self._write_hosts(endpoint.network_id)
-        return f"{directory}/hosts"
-
-    def _write_hosts(self, network_id: str) -> None:
-        """Everybody in a network knows everybody's name."""
-        members = self._networking().members(network_id)
-        for each in members:
-            directory = self._home.container_dir(each.container_id)
-            own = self._store.find(each.container_id)
-            if own is None or not os.path.isdir(directory):
-                continue
-            names = f"{own.config['hostname']} {own.name}"
-            host_files.write_hosts(
-                directory,
-                [(each.ip_address, names)],
-                [
-                    (other.ip_address, other.container_name)
-                    for other in members
-                    if other.container_id != each.container_id
-                ],
-            )
 
     # -- running
 

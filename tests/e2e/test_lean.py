@@ -27,7 +27,7 @@ kernel.xattr local model model.container model.image model.network model.system 
 monitor.client monitor.protocol network network.bridge network.endpoint network.fabric
 network.firewall network.ipam network.networking network.ports network.reconcile oci oci.digest
 oci.reference runtime runtime.failure services services.container_config services.containers
-services.host_files services.images services.lifecycle services.names services.networks services.run
+services.images services.lifecycle services.names services.networks services.run
 services.streams services.system services.volumes storage storage.container_store storage.content
 storage.gc storage.image_store storage.leases storage.metadata storage.network_store
 storage.reserve storage.snapshots storage.trash storage.volume_store units
