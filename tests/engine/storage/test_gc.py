@@ -165,6 +165,45 @@ def test_directories_without_a_container_go_when_they_are_old(store: Store) -> N
     assert place(store, "upper") == place(store, "containers") == ["b" * 64]
 
 
+def test_a_plan_is_what_the_sweep_then_does_and_leaves_no_trace(
+    store: Store, images: ImageStore
+) -> None:
+    bring_in(store, [BASE, APP], reference=full("app"))
+    bring_in(store, [BASE, OTHER], reference=full("other"))
+    row = images.get("app")
+    with store.database.transaction() as cursor:  # a removal that was killed after its first part
+        cursor.execute("DELETE FROM image WHERE id=?", (row.id,))
+    young, old = store.content.put(b"young"), store.content.put(b"old")
+    age(store.home.blob_path(old))
+    for name in ("layers/strange/diff", "staging/lost/0", f"upper/{'a' * 64}/diff"):
+        os.makedirs(f"{store.home.root}/{name}")
+    age(store.home.upper_dir("a" * 64))
+    os.symlink("../layers/strange/diff", f"{store.home.root}/l/99")
+    lease = Lease(store.database, "pull")
+    os.mkdir(f"{store.home.root}/staging/{lease.id}")
+    with store.database.transaction() as cursor:
+        cursor.execute("UPDATE lease SET boot_id='another'")
+    before, rows = names_here(store), store.database.query("SELECT * FROM lease")
+    (app,) = store.database.first("SELECT id FROM layer WHERE diff_id=?", (APP.diff_id,))
+    plan = gc.plan(store.home, store.database)
+    assert names_here(store) == before
+    assert store.database.query("SELECT * FROM lease") == rows
+    assert not os.path.exists(f"{store.home.root}/lock/gc.pending")
+    assert plan.layers == (app,)
+    assert set(plan.blobs) == {APP.digest, row.id, row.manifest}
+    paths = {path.removeprefix(f"{store.home.root}/") for path in plan.paths}
+    assert paths == {
+        f"blobs/sha256/{old[7:]}", "layers/strange", "staging/lost", f"staging/{lease.id}",
+        f"upper/{'a' * 64}",
+    }  # fmt: skip
+    planned = paths | {f"layers/{app}"} | {f"blobs/sha256/{each[7:]}" for each in plan.blobs}
+    gc.sweep(store.home, store.database)
+    gone = before - names_here(store)
+    assert {each for each in gone if not each.startswith("l/")} == planned
+    assert young in blobs(store)
+    assert gc.plan(store.home, store.database) == ((), (), ())
+
+
 KILLED = """
 import os, sys
 from pathlib import Path
