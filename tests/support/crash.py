@@ -1,18 +1,23 @@
 """A process that does one thing to a store and kills itself at a given place, if there is one:
 `python -m tests.support.crash PATH ACT MODULE:NAME before|after`."""
 
+import gzip
 import importlib
+import io
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from engine.engine import Cancel
 from engine.errors import NotFound
 from engine.oci.reference import parse_reference
-from engine.storage import gc, metadata
+from engine.storage import archive, gc, made_image, metadata
 from engine.storage.image_store import ImageStore
+from tests.support.images import layout_tar, make_image
 from tests.support.store import Store, bring_in, layer, open_store
 from tests.support.tarball import END, directory, file, hardlink
 
@@ -63,6 +68,28 @@ def _remove(store: Store) -> None:
             continue
 
 
+def _make(store: Store) -> None:
+    """As `commit` and `import` do."""
+    document = {"os": "linux", "architecture": "amd64"}
+    name = parse_reference("app")
+    with made_image.staged(store.home, store.database) as place:
+        raw = made_image.write_raw(
+            io.BytesIO(BASE.blob), f"{place}/layer.tar", Cancel(), lambda done, total: None
+        )
+        made_image.publish(
+            store.home, store.database, store.content, (), raw, document, name,
+            progress=None, cancel=Cancel(),
+        )  # fmt: skip
+
+
+def _load(store: Store) -> None:
+    """As `load` does."""
+    with tempfile.TemporaryDirectory() as place:
+        image = make_image([gzip.decompress(BASE.blob), gzip.decompress(TOP.blob)])
+        data = layout_tar(Path(place, "layout"), {"app:latest": image})
+    archive.load(io.BytesIO(data), home=store.home, database=store.database, content=store.content)
+
+
 def main(path: str, act: str, where: str, when: str) -> None:
     if act == "old":  # as the program before this one left it
         metadata.MIGRATIONS = metadata.MIGRATIONS[:1]
@@ -79,6 +106,10 @@ def main(path: str, act: str, where: str, when: str) -> None:
             bring_in_all(store)
         case "ingest":
             _ingest(store)
+        case "make":
+            _make(store)
+        case "archive":
+            _load(store)
         case "rmi":
             _remove(store)
         case "gc":
