@@ -145,7 +145,10 @@ class Repacking:
                 with self._lock:
                     self._new[blob.digest] = found
                 return found
-        raise NotFound(f"layer {blob.digest}: its blob is not in the store", "pull the image again")
+        raise NotFound(
+            f"layer {blob.digest}: its blob is not in the store",
+            "pydock fsck --repair may fetch it; else remove the image and pull it again",
+        )
 
     def open(self, blob: Descriptor) -> int:
         """A descriptor of a blob that `pack` made, or that is in the store. Raises NotFound."""

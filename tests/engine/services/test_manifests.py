@@ -11,6 +11,8 @@ from engine.home import Home, open_home
 from engine.model.manifest import ManifestChange
 from engine.model.progress import Progress
 from engine.services.manifests import ManifestService
+from engine.storage.metadata import Database
+from engine.storage.repair import fsck
 from tests.support import images
 from tests.support.images import make_image
 from tests.support.registry import Registry
@@ -89,6 +91,9 @@ def test_a_damaged_list_is_told(home: Home, registry: Registry) -> None:
     service = ManifestService(home)
     name = f"{registry.host}/lists/damaged:all"
     service.create(name, [reference])
+    database = Database(home)
+    assert list(fsck(home, database, repair=False)) == []
+    database.close()
     (path,) = Path(home.root, "manifests").iterdir()
     path.write_text("[{}]")
     with pytest.raises(Corrupt, match="is damaged") as caught:
