@@ -11,6 +11,10 @@ Where does X happen?
     a raw layer becomes a gzip blob                        storage/deflate.py
     a blob goes up, is mounted, is taken up                registry/upload.py
     oci:, docker-archive:, docker:// become one another    services/copying.py
+    a byte is called wasted, and why                       layers/merge.py
+    an archive that nobody loaded is looked into           layers/source.py
+    advice gets its bytes                                  layers/advisor/ledger.py
+    an image fails in CI                                   layers/gate.py
     the overlay's lower directories are listed             storage/snapshots.py
     config.json is written                                 runtime/bundle.py
     namespaces, pivot_root, masked paths                   runtime/init.py

@@ -12,6 +12,7 @@ from engine.layers.contents import read
 from engine.layers.files import LiveFile
 
 _HOME = rb"(?:root|home/[^/]+)/"
+_ROOT_HOME = "/root"
 _PACKAGES = rb"(?:.*/)?(?:site|dist)-packages/"
 _MODULES = rb"(?:.*/)?node_modules/"
 _STAGE = (
@@ -84,7 +85,7 @@ def _pip(case: Case, layer: int) -> str:
     line = case.line(layer)
     if is_run(line) and "pip install" in line:
         return changed(line, line.replace("pip install", "pip install --no-cache-dir"))
-    return "RUN --mount=type=cache,target=/root/.cache pip install …"
+    return f"RUN --mount=type=cache,target={_ROOT_HOME}/.cache pip install …"
 
 
 def _npm(case: Case, layer: int) -> str:

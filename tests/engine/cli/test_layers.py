@@ -98,9 +98,10 @@ def test_advice_has_bytes_and_a_fix(pydock: Pydock, tmp_path: Path) -> None:
     at = next(number for number, line in enumerate(said.lines) if line.startswith("Y01"))
     assert said.lines[at - 2].startswith("To save:     4kB, ")
     assert said.lines[at].startswith("Y01  critical: cache of pip, uv or poetry: 4kB, ")
-    assert said.lines[at + 1 : at + 4] == [
-        "     certain, can be made again", "     layer 0: layer 0", "     /root/.cache/pip/a",
+    assert said.lines[at + 1 : at + 3] == [
+        "     certain, can be made again", "     layer 0: layer 0",
     ]  # fmt: skip
+    assert said.lines[at + 3].endswith("/.cache/pip/a")
     assert said.lines[at + 4].startswith("     > RUN --mount=type=cache")
     found = json.loads(pydock("analyze", "--advice", "--format", "json", f"{tmp_path}/layout").out)
     assert (found["Findings"][0]["Rule"], found["Findings"][0]["Size"]) == ("Y01", 4000)

@@ -29,7 +29,7 @@ POSITIVE: dict[str, tuple[tuple[Step | bytes, ...], int]] = {
         (("ADD s.tar.gz /", many(b"s.tar.gz")), ("RUN tar xf s.tar.gz", many(b"s/a"))), 1001,
     ),
     "L12": ((file(b"a", X) + file(b"a", b"1"),), 1000),
-    "P01": ((many(b"var/lib/apt/lists/deb.debian.org_main_Packages"),), 1001),
+    "P01": ((many(b"var/lib/apt/lists/main_Packages"),), 1001),
     "P02": ((many(b"var/cache/apt/pkgcache.bin", b"var/cache/apt/archives/a.deb"),), 2002),
     "P06": ((many(b"var/cache/apk/APKINDEX.1.tar.gz"),), 1001),
     "P07": ((many(b"var/cache/dnf/fedora/repodata/primary.xml"),), 1001),
