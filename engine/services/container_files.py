@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from engine.storage.snapshots import Snapshots
 
 _CHUNK_BYTES = 1 << 20
-_STALE = ("container", "container_config", "docker_version", "parent", "id")
+_STALE = ("author", "comment", "container", "container_config", "docker_version", "parent", "id")
 
 
 class ContainerFiles:
@@ -162,7 +162,7 @@ class ContainerFiles:
             step |= {"comment": message} if message else {}
             step |= {"empty_layer": True} if is_empty else {}
             document["history"] = [*(document.get("history") or ()), step]
-            document |= {"created": created, "author": author}
+            document |= {"created": created} | ({"author": author} if author else {})
             identity = made_image.publish(
                 self._home,
                 self._database,

@@ -105,7 +105,7 @@ class ImageService:
             chain_id=row.chain_id or "",
             repo_digests=tuple(sorted(digests)),
             author=document.author,
-            comment=document.comment,
+            comment=document.comment or next((step.comment for step in document.history[-1:]), ""),
         )
 
     def history(self, ref: str) -> tuple[HistoryStep, ...]:

@@ -45,6 +45,7 @@ def test_a_commit_is_the_container_as_an_image(engine: Engine, container: str, i
     identity = engine.containers.commit("box", "made:1", author="Ann", message="why not")
     row = engine.images.inspect("made:1")
     base = engine.images.inspect(image)
+    assert row.comment == "why not"
     assert row.summary.id == identity
     assert row.summary.references == ("made:1",)
     assert row.diff_ids == base.diff_ids  # nothing was written

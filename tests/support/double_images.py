@@ -106,7 +106,7 @@ class DoubleImages(DoubleArchives):
                 chain_id=chain_ids(diff_ids)[-1] if diff_ids else "",
                 repo_digests=tuple(sorted(f"{name}@{image.manifest}" for name in names)),
                 author="",
-                comment="",
+                comment=next((step.comment for step in image.history[-1:]), ""),
             )
 
     def history(self, ref: str) -> tuple[HistoryStep, ...]:
