@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
-from engine.errors import Conflict, InvalidInput, NotFound
+from engine.errors import Conflict, InvalidInput, NotFound, Unavailable
 from engine.model.container import (
     Container,
     ContainerSummary,
@@ -279,7 +279,7 @@ class ContainerService:
     ) -> Session:
         with self._locked(ref) as row:
             if row.state == "running":
-                return client.attach(self._home.run_dir(row.id), stdin=stdin, replay=False)
+                return client.attach(self._monitored(row), stdin=stdin, replay=False)
             session = self._lifecycle.start(row, size=size, attach=True, stdin=stdin)
             assert session is not None
             return session
@@ -319,8 +319,13 @@ class ContainerService:
             self._lifecycle.unpause(row)
 
     def rename(self, ref: str, name: str) -> None:
-        row = self._store.get(ref)
-        self._store.rename(row.id, check_name(name))
+        row, name = self._store.get(ref), check_name(name)
+        if name == row.name:
+            raise InvalidInput(
+                "renaming a container with the same name as its current name",
+                "choose another one",
+            )
+        self._store.rename(row.id, name)
         self._lifecycle.tell(row._replace(name=name), "rename", oldName=row.name)
 
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
@@ -389,8 +394,8 @@ class ContainerService:
         )
 
     def attach(self, ref: str, *, stdin: bool = True, replay: bool = False) -> Session:
-        row = self._running(ref)
-        return client.attach(self._home.run_dir(row.id), stdin=stdin, replay=replay)
+        run_dir = self._monitored(self._running(ref))
+        return client.attach(run_dir, stdin=stdin, replay=replay)
 
     def exec(
         self,
@@ -407,6 +412,7 @@ class ContainerService:
         row = self._running(ref)
         if not command:
             raise InvalidInput("no command specified", f"pydock exec {ref} COMMAND")
+        self._monitored(row)
         return self._lifecycle.exec(
             row,
             command,
@@ -469,6 +475,16 @@ class ContainerService:
         if not (also_paused and row.state == "paused"):
             self._must_run(row)
         return row
+
+    def _monitored(self, row: ContainerRow) -> str:
+        """Its run directory. Raises Unavailable when its monitor was killed and it runs on."""
+        run_dir = self._home.run_dir(row.id)
+        if not client.is_alive(run_dir):
+            raise Unavailable(
+                f"container {row.name}: its monitor was killed, so nobody can get at it",
+                f"pydock restart {row.name}",
+            )
+        return run_dir
 
     def _must_run(self, row: ContainerRow) -> None:
         if row.state == "paused":

@@ -183,15 +183,17 @@ class Lifecycle:
         """The signal was sent to its first process; KILL also to everything that is left, and this
         returns when all is folded. Raises Conflict when it does not run."""
         with Run(self._home, row.id) as run:
-            if not run.lives:
-                raise Conflict(f"container {row.name} is not running", f"pydock start {row.name}")
-            if number != _SIGKILL:
+            if run.lives and number != _SIGKILL:
                 run.signal(number)
                 self.tell(row, "kill", signal=str(number))
                 return
-            self._kill(row, run)
-            run.wait_folded()
+            lived = run.lives
+            if lived:
+                self._kill(row, run)
+            run.wait_folded()  # it may have just ended by itself
         self.settle(row)
+        if not lived:
+            raise Conflict(f"container {row.name} is not running", f"pydock start {row.name}")
 
     def _kill(self, row: ContainerRow, run: Run) -> None:
         run.kill()

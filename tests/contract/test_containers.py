@@ -81,7 +81,9 @@ def test_names_are_unique_and_change(engine: Engine, options: CreateOptions) -> 
         containers.rename("two", "one")
     with pytest.raises(InvalidInput, match="invalid container name"):
         containers.rename("two", "no good")
-    containers.rename("two", "three")
+    with pytest.raises(InvalidInput, match="same name as its current name"):
+        containers.rename("two", "/two")
+    containers.rename("two", "/three")
     assert set(states(engine)) == {"one", "three"}
 
 

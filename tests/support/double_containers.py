@@ -398,6 +398,8 @@ class DoubleContainers(DoubleFiles):
         with self._world.lock:
             record = self._world.get(ref)
             old = record.name
+            if name.removeprefix("/") == old:
+                raise InvalidInput("renaming a container with the same name as its current name")
             record.change(name=self._check_name(name))
             self._tell(record, "rename", oldName=old)
 

@@ -15,7 +15,7 @@ import pytest
 
 from engine.connect import connect
 from engine.engine import Cancel
-from engine.errors import Cancelled, Conflict, NotFound
+from engine.errors import Cancelled, Conflict, NotFound, Unavailable
 from engine.home import open_home
 from engine.kernel.cgroup import Limits, open_cgroup
 from engine.kernel.process import start_time
@@ -149,6 +149,19 @@ def test_every_verb_works_without_a_monitor(engine: LocalEngine, image: str, ver
     row = row_of(engine, container)
     assert row.state == expected
     assert row.pid != pid
+
+
+def test_nobody_gets_at_one_without_a_monitor(engine: LocalEngine, image: str) -> None:
+    container = started(engine, image)
+    kill_monitor(engine, container)
+    for act in (
+        lambda: engine.containers.attach(container),
+        lambda: engine.containers.exec(container, ["true"]),
+        lambda: engine.containers.start_attached(container),
+    ):
+        with pytest.raises(Unavailable, match="its monitor was killed") as caught:
+            act()
+        assert "restart" in caught.value.hint
 
 
 def test_waiting_goes_on_without_a_monitor(engine: LocalEngine, image: str) -> None:
@@ -338,6 +351,27 @@ def test_two_removals_at_once(engine: LocalEngine, image: str) -> None:
         remove = lambda at=container: engine.containers.remove(at, force=True)  # noqa: E731
         assert at_once(remove, remove, remove) == [None, None, None]
         assert engine.containers.list(all=True) == []
+
+
+def test_a_removal_waits_for_an_end_that_is_being_folded(
+    engine: LocalEngine, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = engine.containers.create(CreateOptions(image, command=("true",), network="none"))
+    session = engine.containers.start_attached(container)  # it is asked to fold, and sleeps
+    eventually(lambda: (state_file(engine, container).with_name("exit.json")).exists())
+    assert row_of(engine, container).state == "running"
+    looks = 0
+    at_rest = engine._lifecycle.at_rest
+
+    def counted(container_id: str) -> object:
+        nonlocal looks
+        looks += 1
+        return at_rest(container_id)
+
+    monkeypatch.setattr(engine._lifecycle, "at_rest", counted)
+    engine.containers.remove(container, force=True)
+    assert looks == 1
+    session.close()
 
 
 def test_a_removal_wins_against_starts(engine: LocalEngine, image: str) -> None:
