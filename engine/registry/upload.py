@@ -45,7 +45,7 @@ _REFERRER_TRIES = 3
 _OCTETS = "application/octet-stream"
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
 # They answer a PATCH, and lose what came with it (aws/containers-roadmap#2831), or know none.
-_WHOLE_ONLY = re.compile(r"\.dkr\.ecr[.-]|\.amazonaws\.com|(?:^|\.)gcr\.io$|-docker\.pkg\.dev$")
+_WHOLE_ONLY = re.compile(r"\.dkr\.ecr[.-]|^public\.ecr\.aws$|(?:^|\.)gcr\.io$|\.pkg\.dev$")
 _FORGOTTEN = frozenset(("BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "RANGE_INVALID"))
 
 
@@ -194,7 +194,7 @@ class _Upload:
         self._most = 0  # that was sent at any time: a bar never runs back
         self._session: _Session | None = None
         self._is_broken = False  # it was, once: go on carefully
-        self._in_pieces = not _WHOLE_ONLY.search(repository.reference.domain.partition(":")[0])
+        self._in_pieces = takes_pieces(repository.reference.domain)
 
     def run(self, neighbours: Sequence[str]) -> str:
         try:
@@ -368,6 +368,11 @@ class _Upload:
                 self._repository.request("DELETE", session.url).close()
             except (EngineError, Transient):
                 return
+
+
+def takes_pieces(domain: str) -> bool:
+    """Whether a blob may go to that registry in more requests than one."""
+    return not _WHOLE_ONLY.search(domain.partition(":")[0])
 
 
 def refuse(

@@ -27,6 +27,7 @@ from engine.registry.hosts import Hosts
 from engine.registry.pull import pull
 from engine.registry.push import Packing, push
 from engine.registry.timeouts import Timeouts
+from engine.registry.upload import takes_pieces
 from engine.storage import gc
 from engine.storage.archive import load
 from engine.storage.content import Content
@@ -470,6 +471,24 @@ def test_a_registry_that_mixes_pieces_up_gets_the_whole(store: Store, server: Up
     server.fault = faults(cut)
     put(store, server, one_layer(40 * MIB))
     assert max(count for method, count in server.pieces if method == "PUT") > 40 * MIB
+
+
+@pytest.mark.parametrize(
+    ("domain", "takes"),
+    [
+        ("docker.io", True),
+        ("localhost:5000", True),
+        ("gcr.io.example.org", True),
+        ("123.dkr.ecr.eu-west-1.amazonaws.com", False),
+        ("123.dkr.ecr-fips.us-east-1.amazonaws.com", False),
+        ("public.ecr.aws", False),
+        ("gcr.io", False),
+        ("eu.gcr.io", False),
+        ("europe-docker.pkg.dev", False),
+    ],
+)
+def test_registries_that_lose_pieces_get_the_whole(domain: str, takes: bool) -> None:
+    assert takes_pieces(domain) is takes
 
 
 def test_pieces_are_as_large_as_the_server_wants(store: Store, server: UploadServer) -> None:
