@@ -1,4 +1,4 @@
-"""Pushes to an empty registry on loopback: layers that are compressed already, and raw ones."""
+"""Pushes to an empty registry on loopback: layers that are compressed already, and a raw one."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.bench import layouts
 from tests.bench.measure import Action, Sample, command, interleaved, table
 from tests.support import debian, images
 from tests.support.images import make_image
@@ -18,55 +19,55 @@ NAME = "localhost/bench:1"
 
 def run(directory: Path) -> None:
     """pydock, podman and skopeo, each out of its own store, into a new registry each time."""
-    raw = make_image([debian.debian_layer().read_bytes()], compression="")
-    packed = make_image([debian.debian_layer().read_bytes()], compression="gzip")
-    for title, image in (
-        ("Push of Debian bookworm (minbase), gzip layers as they are", packed),
-        ("Push of the same out of a raw layer: compressed on the way", raw),
+    raw = directory / "raw"
+    image = make_image([debian.debian_layer().read_bytes()], compression="")
+    images.write_layout(raw, {"1": image})
+    for title, layout in (
+        ("Push of `big`, its layers as they are", layouts.layout("big")),
+        ("Push of `flat`, its layers as they are", layouts.layout("flat")),
+        ("Push of Debian bookworm out of a raw layer: compressed on the way", raw),
     ):
-        (directory / "archive.tar").write_bytes(
-            images.layout_tar(directory / "layout", {NAME: image})
-        )
-        bench = _Pushes(directory)
+        bench = _Pushes(directory, f"oci:{layout}:1", is_raw=layout == raw)
         try:
             results = interleaved(bench.actions(), ROUNDS, idle_seconds=1, between=bench.prepare)
             table(title, "pydock push", results)
         finally:
             bench.end()
-        shutil.rmtree(directory / "layout")
 
 
 class _Pushes:
-    """The stores, and a registry that is new before each push."""
+    """One image in every store, and a registry that is new before each push."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, source: str, *, is_raw: bool) -> None:
+        self._source = source
+        self._is_raw = is_raw
         self._registry: Registry | None = None
         self._shelf = directory / "registry"
-        store = directory / "stores"
+        self._stores = directory / "stores"
+        store = self._stores
         self._env = {"PYDOCK_ROOT": f"{store}/root", "PYDOCK_RUN_ROOT": f"{store}/run"}
         self._podman = ["podman", "--root", f"{store}/podman", "--runroot", f"{store}/podman-run"]
         self._storage = f"containers-storage:[overlay@{store}/podman+{store}/podman-run]{NAME}"
-        self._command([*self._podman, "load", "-q", "-i", directory / "archive.tar"])
+        self._command(["skopeo", "copy", "-q", source, self._storage])
+        self._bring_in()
 
     def actions(self) -> dict[str, Action]:
         def push(*argv: str | Path) -> Action:
             return lambda: self._push(argv)
 
+        to = ("--dest-tls-verify=false",)
         return {
             "pydock push": push(BIN / "pydock", "push", "-q", "{target}"),
             "podman push": push(
                 *self._podman, "push", "-q", "--tls-verify=false", NAME, "{target}"
             ),
-            "skopeo copy": push(
-                "skopeo", "copy", "-q", "--dest-tls-verify=false",
-                f"oci-archive:{self._directory}/archive.tar:{NAME}", "docker://{target}",
-            ),
             "skopeo copy, store": push(
-                "skopeo", "copy", "-q", "--dest-tls-verify=false", self._storage,
-                "docker://{target}",
+                "skopeo", "copy", "-q", *to, self._storage, "docker://{target}"
             ),
-        }  # fmt: skip
+            "skopeo copy, layout": push(
+                "skopeo", "copy", "-q", *to, self._source, "docker://{target}"
+            ),
+        }
 
     def prepare(self, name: str) -> None:
         """An empty registry. pydock keeps what it has compressed: it gets its image anew."""
@@ -75,10 +76,14 @@ class _Pushes:
         self._shelf.mkdir()
         self._registry = Registry(self._shelf)
         if name.startswith("pydock"):
-            shutil.rmtree(self._env["PYDOCK_ROOT"], ignore_errors=True)
-            self._command([BIN / "pydock", "load", "-q", "-i", self._directory / "archive.tar"])
+            if self._is_raw:
+                self._bring_in()
             self._command([BIN / "pydock", "tag", NAME, self._target()])
         os.sync()
+
+    def _bring_in(self) -> None:
+        shutil.rmtree(self._env["PYDOCK_ROOT"], ignore_errors=True)
+        self._command([BIN / "pydock", "copy", "-q", self._source, NAME])
 
     def _target(self) -> str:
         assert self._registry is not None
@@ -99,6 +104,5 @@ class _Pushes:
     def end(self) -> None:
         """Nothing runs or is mounted any more."""
         self._stop()
-        stores = self._directory / "stores"
-        subprocess.run(["umount", "-l", stores / "podman/overlay"], stderr=subprocess.DEVNULL)
-        shutil.rmtree(stores, ignore_errors=True)
+        subprocess.run(["umount", "-l", self._stores / "podman/overlay"], stderr=subprocess.DEVNULL)
+        shutil.rmtree(self._stores, ignore_errors=True)
