@@ -63,7 +63,10 @@ def _ls(call: Call) -> int:
     rows = [
         row
         for row in call.engine.networks.list()
-        if all(any(_matches(row, name, value) for value in filters[name]) for name in filters)
+        if all(
+            (all if name == "label" else any)(_matches(row, name, value) for value in filters[name])
+            for name in filters
+        )
     ]
     print_rows(
         call.output,

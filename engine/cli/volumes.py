@@ -56,7 +56,10 @@ def _ls(call: Call) -> int:
     rows = [
         row
         for row in call.engine.volumes.list()
-        if all(any(_matches(row, name, value) for value in filters[name]) for name in filters)
+        if all(
+            (all if name == "label" else any)(_matches(row, name, value) for value in filters[name])
+            for name in filters
+        )
     ]
     print_rows(call.output, _listing(), rows, style=call.one("format"), quiet=call.on("quiet"))
     return 0

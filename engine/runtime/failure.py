@@ -141,6 +141,8 @@ _KINDS: dict[int, tuple[type[EngineError], str]] = {
 }
 _HINTS: dict[tuple[str, int], str] = {
     ("mount", errno.ELOOP): "in the image this is a symbolic link; it must be a real directory",
+    ("mount", errno.ENOTDIR): "a directory is mounted on a directory, a file on a file: look at "
+    "both sides",
     ("rlimit", errno.EPERM): "the limit is above what this process may set (ulimit -H)",
     ("cgroup", errno.EBUSY): "the container is paused, or its cgroup is in use: unpause it first",
     ("cgroup", errno.EOPNOTSUPP): "this host does not have the cgroup controller for that limit",

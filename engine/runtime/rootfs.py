@@ -128,6 +128,8 @@ def _mount(root: int, entry: dict[str, Any], tree: int | None) -> None:
         directory = stat.S_ISDIR(os.fstat(tree).st_mode)
         target = create_in_root(root, entry["target"], directory=directory)
     try:
+        if stat.S_ISDIR(os.fstat(tree).st_mode) != stat.S_ISDIR(os.fstat(target).st_mode):
+            raise failure("move_mount", errno.ENOTDIR, entry["target"])  # the kernel says EINVAL
         move_mount(tree, target)
         if entry["propagation"] and entry["kind"] != "bind":
             mount_setattr(tree, propagation=entry["propagation"])

@@ -14,6 +14,8 @@ def test_volumes_are_made_listed_and_removed(pydock: Pydock, double: Double) -> 
     assert pydock("volume", "ls", "-q", "-f", "dangling=false").lines == ["data"]
     assert "data" not in pydock("volume", "ls", "-q", "-f", "dangling=true").lines
     assert pydock("volume", "ls", "-q", "-f", "label=role=db").lines == ["data"]
+    both = ("-f", "label=role=db", "-f", "label=more")
+    assert pydock("volume", "ls", "-q", *both).lines == []  # labels must all hold
     assert pydock("volume", "ls", "-q", "-f", "name=dat").lines == ["data"]
     said = pydock("volume", "rm", "data")
     assert said.code == 1

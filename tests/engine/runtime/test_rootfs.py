@@ -109,6 +109,19 @@ def test_bind_mounts_show_the_host_and_read_only_ones_hold(root: Path, tmp_path:
     assert (tmp_path / "ro/file").read_text() == "ro"
 
 
+@pytest.mark.parametrize("target", ["/etc", "/etc/passwd"])
+def test_a_directory_is_not_mounted_on_a_file_nor_the_other_way(
+    root: Path, tmp_path: Path, target: str
+) -> None:
+    (tmp_path / "file").touch()
+    source = tmp_path / "file" if target == "/etc" else tmp_path
+    with pytest.raises(StepError) as caught:
+        box.run(root, "true", mounts=[(str(source), target, False)])
+    error = explain(*caught.value.fields)
+    assert error.message == f"mount {target[1:]}: not a directory"
+    assert error.hint.startswith("a directory is mounted on a directory, a file on a file")
+
+
 def test_bind_mounts_are_cut_off_from_the_hosts(root: Path, tmp_path: Path) -> None:
     """What is mounted later below a shared source does not appear inside, nor the other way."""
     (tmp_path / "source").mkdir()
