@@ -5,14 +5,15 @@ Where does X happen?
     a 401 becomes a token                                  registry/tokens.py
     a mirror is found, a certificate is trusted            registry/hosts.py
     a login is kept                                        registry/keyring.py
+    a blob comes in, is taken up, is waited for            registry/download.py
     a digest is checked                                    storage/content.py
     a whiteout is applied                                  storage/tar_apply.py
     layers become committed chains                         storage/unpack.py
-    a raw layer becomes a gzip blob                        storage/deflate.py
     all bytes are on the disk before the row               storage/disk_sync.py
     what a container wrote is told, and becomes a tar      storage/upper.py, tar_diff.py
     a tar becomes an image (commit, import)                storage/made_image.py
     images become one archive                              storage/archive_writer.py
+    a raw layer becomes a gzip blob                        storage/deflate.py
     a blob goes up, is mounted, is taken up                registry/upload.py
     oci:, docker-archive:, docker:// become one another    services/copying.py
     a byte is called wasted, and why                       layers/merge.py

@@ -142,7 +142,7 @@ class ImageService:
         )
         self._measure_waste(image)
         self._tell("pull", image, reference.familiar)
-        return next(each for each in self.list() if each.id == image)
+        return self._summary(self._store.listed(self._store.get(image)), self._users())
 
     def remote_tags(self, ref: str, *, cancel: Cancel | None = None) -> Sequence[str]:
         from engine.registry.tags import find_tags
@@ -331,11 +331,11 @@ class ImageService:
 
     def _measure_waste(self, image: ImageID) -> None:
         """For lists, once, while the indexes are warm. A list can do without."""
-        from engine.layers.tree import waste_of
-
         row = self._store.get(image)
         if row.waste_bytes >= 0:
             return
+        from engine.layers.tree import waste_of  # only when there is something to measure
+
         layers = self._store.layers_of(row)
         with contextlib.suppress(EngineError, OSError):
             paths = [f"{self._home.layer_dir(layer[0])}/layer.pdl" for layer in layers]
