@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from engine.errors import Corrupt, EngineError
-from engine.model.layer import FILE
 from engine.model.system import Damage
 from engine.oci.descriptor import Descriptor
 from engine.oci.digest import ChainID, Digest
 from engine.storage import gc, leases
 from engine.storage.content import Content
-from engine.storage.layer_index import WHITEOUT, LayerIndex
+from engine.storage.layer_check import first_difference
+from engine.storage.layer_index import LayerIndex
 from engine.storage.restore import restore_layer
 from engine.storage.snapshots import Snapshots
 from engine.storage.trash import discard, remove_tree
@@ -261,7 +261,7 @@ class _Check:
         try:
             if index.facts.diff_id != layer.diff_id:
                 return "index", f"layer.pdl is of another layer, {index.facts.diff_id}"
-            problem = _first_difference(index, f"{directory}/diff")
+            problem = first_difference(index, f"{directory}/diff")
             return ("layer", problem) if problem else ("", "")
         finally:
             index.close()
@@ -400,27 +400,6 @@ class _Check:
     def _throw_away(self, path: str) -> None:
         if place := discard(self._home, path):
             remove_tree(place)
-
-
-def _first_difference(index: LayerIndex, diff: str) -> str:
-    """The first file that is not as the index has it; "" when all are."""
-    root = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for number, path in enumerate(index.paths()):
-            if not number or index.mark[number] & WHITEOUT:
-                continue
-            try:
-                status = os.stat(path, dir_fd=root, follow_symlinks=False)
-            except OSError:
-                return f"file {os.fsdecode(path)!r} is missing"
-            if index.kind[number] == FILE and status.st_size != index.size[number]:
-                return (
-                    f"file {os.fsdecode(path)!r}: expected {index.size[number]} bytes, "
-                    f"it has {status.st_size}"
-                )
-    finally:
-        os.close(root)
-    return ""
 
 
 def _link_of(path: str) -> str:

@@ -1,6 +1,7 @@
 """fsck finds planted damage, mends what it can, and finds nothing in a whole store."""
 
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
@@ -17,6 +18,7 @@ from engine.storage.leases import Lease
 from engine.storage.repair import fsck
 from engine.storage.snapshots import Snapshots
 from engine.storage.volume_store import VolumeStore
+from tests.engine.storage.test_snapshots import random_layer
 from tests.support.store import Store, bring_in, layer, open_store
 from tests.support.tarball import END, directory, file, hardlink, header, symlink
 from tests.support.trees import tree_of
@@ -92,6 +94,18 @@ def test_a_whole_store_has_no_damage(store: Store, container: ContainerRow) -> N
     assert check(store, repair=True) == []
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_layers_are_made_of_a_whole_store_has_no_damage(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    store = open_store(tmp_path)
+    layers = [layer(random_layer(chance)) for _ in range(6)]
+    for number in range(4):
+        chosen = chance.sample(layers, 4)
+        bring_in(store, chosen, reference=f"docker.io/library/app:{number}")
+    assert check(store) == []
+    store.database.close()
+
+
 def test_work_that_is_going_on_is_no_damage(store: Store) -> None:
     with Lease(store.database, "pull") as lease:
         os.mkdir(f"{store.home.root}/staging/{lease.id}")
@@ -147,6 +161,28 @@ def layer_file_missing(store: Store) -> None:
 
 def layer_file_empty(store: Store) -> None:
     os.truncate(f"{store.home.layer_dir(layer_of(store, APP.diff_id))}/diff/etc/app", 0)
+
+
+def layer_file_flipped(store: Store) -> None:
+    path = Path(f"{store.home.layer_dir(layer_of(store, BASE.diff_id))}/diff/etc/os")
+    path.write_bytes(path.read_bytes().replace(b"base", b"bass", 1))
+
+
+def layer_link_turned(store: Store) -> None:
+    path = f"{store.home.layer_dir(layer_of(store, BASE.diff_id))}/diff/link"
+    os.unlink(path)
+    os.symlink("etd", path)
+
+
+def layer_file_is_a_directory(store: Store) -> None:
+    path = f"{store.home.layer_dir(layer_of(store, APP.diff_id))}/diff/etc/app"
+    os.unlink(path)
+    os.mkdir(path)
+
+
+def layer_with_a_stranger(store: Store) -> None:
+    diff = f"{store.home.layer_dir(layer_of(store, APP.diff_id))}/diff"
+    Path(diff, "new/guest").write_text("hello")
 
 
 def layer_extra(store: Store) -> None:
@@ -235,6 +271,10 @@ DAMAGES: dict[Plant, tuple[str, str]] = {
     layer_leaning_missing: ("layer", "its directory is missing"),
     layer_file_missing: ("layer", "'etc/os' is missing"),
     layer_file_empty: ("layer", "'etc/app': expected 3 bytes, it has 0"),
+    layer_file_flipped: ("layer", "'etc/os': its bytes are not those that were unpacked"),
+    layer_link_turned: ("layer", "'link' leads elsewhere"),
+    layer_file_is_a_directory: ("layer", "'etc/app' is of another kind"),
+    layer_with_a_stranger: ("layer", "'new/guest' was not in it"),
     layer_extra: ("layer", "no row has it"),
     index_missing: ("index", "layer.pdl is missing"),
     index_cut: ("index", "layer.pdl cannot be read"),
