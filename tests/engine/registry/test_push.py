@@ -35,7 +35,7 @@ from engine.storage.image_store import ImageStore
 from engine.storage.metadata import Database
 from engine.storage.repair import fsck
 from tests.support import images
-from tests.support.fault_server import Exchange
+from tests.support.fault_server import Exchange, FaultServer
 from tests.support.images import MadeImage, MadeIndex, layer_tar, make_image, make_index
 from tests.support.registry import PASSWORD, USER, Registry, TokenServer
 from tests.support.tls import Authority
@@ -390,6 +390,39 @@ def test_a_location_may_have_any_form(store: Store, server: UploadServer, locati
         server.location = lambda path: path.rpartition("/")[2]
     put(store, server)
     assert all(method == "PUT" for method, _ in server.pieces)
+
+
+def test_credentials_stay_with_the_registry(
+    store: Store, server: UploadServer, user_home: Path
+) -> None:
+    """It has blobs uploaded to another server."""
+
+    def front(exchange: Exchange) -> bool:
+        if "Authorization" not in exchange.headers:
+            exchange.rfile.read(int(exchange.headers.get("Content-Length", 0)))
+            exchange.reply(401, {"WWW-Authenticate": 'Basic realm="x"'})
+        elif exchange.command == "POST":
+            name = f"front{len(server.sessions)}{time.monotonic_ns()}"
+            server.sessions[name] = bytearray()
+            location = f"{server.url}/v2/elsewhere/blobs/uploads/{name}?state=a%2Fb"
+            exchange.reply(202, {"Location": location})
+        elif exchange.command == "PUT":
+            exchange.rfile.read(int(exchange.headers["Content-Length"]))
+            exchange.reply(201)
+        else:
+            exchange.reply(404)
+        return True
+
+    with FaultServer(front) as registry:
+        auth = base64.b64encode(b"me:secret").decode()
+        (user_home / ".docker").mkdir()
+        settings = {"auths": {registry.host: {"auth": auth}}}
+        (user_home / ".docker/config.json").write_text(json.dumps(settings))
+        image = example()
+        store.push(store.load(f"{registry.host}/r:1", image))
+    assert set(server.blobs) == {blob.digest for blob in image.blobs()}
+    assert len(server.requests) == 3
+    assert not any("Authorization" in request.headers for request in server.requests)
 
 
 def faults(*actions: Any, method: str = "PUT") -> Fault:
