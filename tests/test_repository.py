@@ -46,6 +46,7 @@ ELSEWHERE = {
     "engine/storage/file_bytes.py": "tests/engine/registry/test_push.py",
     "engine/storage/layout.py": "tests/engine/services/test_copying.py",
     "engine/storage/manifest_lists.py": "tests/engine/services/test_manifests.py",
+    "engine/storage/layer_check.py": "tests/engine/storage/test_repair.py",
     "engine/storage/name_list.py": "tests/engine/storage/test_rebuild.py",
     "engine/storage/reserve.py": "tests/engine/services/test_full_disk.py",
     "engine/storage/repack.py": "tests/engine/registry/test_push.py",
