@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Literal, Protocol, TypeVar
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from engine.model.analysis import Analysis
+    from engine.model.analysis import Analysis, Loss
     from engine.model.comparison import Comparison
     from engine.model.container import (
         Change,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from engine.model.event import Event
     from engine.model.gate import Verdict
     from engine.model.image import HistoryStep, Image, ImageMount, ImageSummary, Pushed, Removed
-    from engine.model.layer import FileTree, LayerInfo, WasteRow
+    from engine.model.layer import FileTree, LayerInfo, LifeStep, WasteRow
     from engine.model.manifest import ManifestChange, ManifestView
     from engine.model.network import Network, NetworkSummary
     from engine.model.progress import Progress
@@ -381,6 +381,19 @@ class LayerView(Protocol):
 
     def waste(self) -> list[WasteRow]:
         """Wasted paths, most bytes first."""
+        ...
+
+    def losses(self) -> Sequence[Loss]:
+        """The waste matrix: who hid whose bytes, and why; most bytes first, together all waste."""
+        ...
+
+    def life(self, path: str) -> Sequence[LifeStep]:
+        """What each layer did to a path, bottom first; empty when none has it."""
+        ...
+
+    def read(self, layer: int, path: str, *, limit_bytes: int = 1 << 20) -> bytes:
+        """The beginning of a regular file as `layer` wrote it. Raises NotFound when it wrote none
+        there, Unavailable when its bytes are not here any more."""
         ...
 
     def close(self) -> None: ...

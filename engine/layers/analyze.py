@@ -13,7 +13,7 @@ from engine.layers.files import Files
 from engine.layers.packages import Installed, as_package, find_packages
 from engine.layers.secrets import find_secrets
 from engine.layers.tree import ImageLayers
-from engine.model.analysis import Analysis, Duplicate, Finding, Loss, Special
+from engine.model.analysis import Analysis, Duplicate, Finding, Special
 from engine.model.image import HistoryEntry
 from engine.oci.config import ImageDocument
 
@@ -41,8 +41,6 @@ def analyze(
                 [step.created_by for step in history], packages, base,
             )
         )  # fmt: skip
-    losses = [Loss(*key, size) for key, size in view.causes.items()]
-    losses.sort(key=lambda loss: (-loss.size_bytes, loss))
     return Analysis(
         reference=view.reference,
         image_id=view.image_id,
@@ -52,7 +50,7 @@ def analyze(
         compressed_bytes=files.compressed_bytes,
         waste_bytes=view.waste_bytes,
         efficiency=view.efficiency,
-        losses=tuple(losses),
+        losses=tuple(view.losses()),
         waste=tuple(view.waste()[:_SHOWN]),
         base_layers=base,
         dive=measure(view.merged, view.indexes),

@@ -113,7 +113,7 @@ class Merged:
                 cause = waste.OPAQUE_DIRECTORY
                 self._hide(node + 1, end[node], node, position, cause, before, heirs)
         for path, size_bytes in layer.facts.shadowed:
-            self.waste.add(self.node(path), size_bytes, position, position, waste.DUPLICATE)
+            self.waste.add(self._node(path), size_bytes, position, position, waste.DUPLICATE)
 
         changes: dict[int, int] = {}
         written, rows = array("I"), array("I")
@@ -153,15 +153,17 @@ class Merged:
             hidden, written, rows, heirs, changes, counts[ADDED], counts[CHANGED], counts[GONE]
         )
 
-    def node(self, path: bytes) -> int:
+    def find(self, path: bytes) -> int | None:
+        """The node of a path, if any layer has it."""
+        key = b"\0" + path.replace(b"/", b"\0") if path else b""
+        node = bisect_left(self.keys, key)
+        return node if node < len(self.keys) and self.keys[node] == key else None
+
+    def _node(self, path: bytes) -> int:
         """The node of a path that some layer has; its nearest parent's else."""
-        while path:
-            key = b"\0" + path.replace(b"/", b"\0")
-            node = bisect_left(self.keys, key)
-            if node < len(self.keys) and self.keys[node] == key:
-                return node
+        while (node := self.find(path)) is None:
             path = path.rpartition(b"/")[0]
-        return 0
+        return node
 
     def _hide(
         self,
@@ -201,7 +203,7 @@ class Merged:
             cause = waste.TYPE_CHANGED
         elif change == SAME:
             cause = waste.IDENTICAL
-        elif self._same_content((self.owner[node], self._row[node]), position, row):
+        elif self.same_content((self.owner[node], self._row[node]), position, row):
             cause = waste.METADATA_ONLY
         else:
             cause = waste.OVERWRITTEN
@@ -253,11 +255,12 @@ class Merged:
             and before.gid[was] == after.gid[row]
             and before.xattrs[was] == after.xattrs[row]
             and _class(before.kind[was]) == _class(after.kind[row])
-            and (after.kind[row] == DIRECTORY or self._same_content(old, position, row))
+            and (after.kind[row] == DIRECTORY or self.same_content(old, position, row))
         )
         return SAME if same else CHANGED
 
-    def _same_content(self, old: tuple[int, int], position: int, row: int) -> bool:
+    def same_content(self, old: tuple[int, int], position: int, row: int) -> bool:
+        """Whether (layer, row) `old` and `row` of layer `position` hold the same, or lead there."""
         before, after = self._layers[old[0]], self._layers[position]
         was = old[1]
         if _class(after.kind[row]) == FILE:

@@ -11,9 +11,12 @@ from array import array
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, compress
 from operator import sub
+from typing import TYPE_CHECKING
 
-from engine.errors import Corrupt
+from engine.errors import Corrupt, NotFound, Unavailable
+from engine.layers.life import file_at, life_of
 from engine.layers.merge import Merged
+from engine.model.analysis import Loss
 from engine.model.image import HistoryEntry
 from engine.model.layer import (
     DEVICE,
@@ -23,9 +26,13 @@ from engine.model.layer import (
     SYMLINK,
     FileTree,
     LayerInfo,
+    LifeStep,
     WasteRow,
 )
 from engine.storage.layer_index import LayerIndex
+
+if TYPE_CHECKING:
+    from engine.layers.contents import Contents
 
 _KEPT_TREES = 4
 
@@ -107,6 +114,8 @@ class ImageLayers:
         )  # fmt: skip
         self.size_bytes = sum(sizes)
         self.waste_bytes = waste.total_bytes
+        self.contents: Contents | None = None
+        """Where files are read from; whoever opens the image knows."""
         self.efficiency = 1 - self.waste_bytes / self.size_bytes if self.size_bytes else 1.0
 
     @property
@@ -130,6 +139,27 @@ class ImageLayers:
             if self._waste is None:
                 self._waste = self.merged.waste.rows(self.merged.path, self.merged.owner)
             return self._waste
+
+    def losses(self) -> list[Loss]:
+        losses = [Loss(*key, size) for key, size in self.causes.items()]
+        return sorted(losses, key=lambda loss: (-loss.size_bytes, loss))
+
+    def life(self, path: str) -> list[LifeStep]:
+        with self._lock:
+            return list(life_of(self.merged, self.indexes, path))
+
+    def read(self, layer: int, path: str, *, limit_bytes: int = 1 << 20) -> bytes:
+        with self._lock:
+            file = file_at(self.merged, self.indexes, layer, path)
+            if file is None:
+                raise NotFound(f"layer {layer}: it has no file {path[:200]!r}")
+            found = self.contents.ends([file], limit_bytes) if self.contents else {}
+        if file.node not in found:
+            raise Unavailable(
+                f"layer {layer}: {path[:200]!r} cannot be read any more",
+                "open the image again, from where it lies",
+            )
+        return found[file.node].head
 
     def close(self) -> None:
         with self._lock:

@@ -91,6 +91,21 @@ class FileTree:
         return children
 
 
+class LifeStep(NamedTuple):
+    """What one layer did to a path."""
+
+    layer: int
+    change: int  # ADDED, CHANGED, GONE; SAME where it was only written again
+    content: bool  # whether it is other content than before; of GONE and SAME never
+    kind: int  # of what is there, or was until then
+    size_bytes: int
+    mode: int
+    uid: int
+    gid: int
+    mtime_seconds: int
+    link: str
+
+
 class WasteRow(NamedTuple):
     """A path whose bytes were paid for more than once, or are hidden."""
 

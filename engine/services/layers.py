@@ -60,6 +60,7 @@ class _Looking(ABC):
         cancel: Cancel | None = None,
     ) -> LayerView:
         with self.opened(ref, platform, progress, cancel) as opened:
+            opened.view.contents = opened.contents
             return opened.view
 
     def analyze(

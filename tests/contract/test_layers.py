@@ -6,6 +6,7 @@ import pytest
 
 from engine.engine import Cancel, Engine
 from engine.errors import Cancelled, InvalidInput, NotFound
+from engine.model.layer import ADDED, CHANGED, GONE, SYMLINK
 
 
 @pytest.fixture
@@ -90,3 +91,40 @@ def test_two_images_are_compared(engine: Engine, image: str, file: str) -> None:
     found = engine.layers.compare(image, file)
     assert (found.added, found.changed, found.gone, found.files) == (0, 0, 0, ())
     assert found.shared_bytes == found.before.size_bytes == found.after.size_bytes
+
+
+def test_who_hid_whose_bytes(engine: Engine, image: str) -> None:
+    view = engine.layers.open(image)
+    assert [tuple(loss) for loss in view.losses()] == [
+        (0, 1, "deleted", 5000), (0, 1, "overwritten", 4),
+    ]  # fmt: skip
+    view.close()
+
+
+def test_the_life_of_a_path(engine: Engine, image: str) -> None:
+    view = engine.layers.open(image)
+
+    def life(path: str) -> list[tuple[int, int, bool, int]]:
+        return [
+            (step.layer, step.change, step.content, step.size_bytes) for step in view.life(path)
+        ]
+
+    assert life("usr/junk") == [(0, ADDED, True, 5000), (1, GONE, False, 5000)]
+    assert life("/etc/motd") == [(0, ADDED, True, 4), (1, CHANGED, True, 6)]
+    assert life("usr/new") == [(1, ADDED, True, 70)]
+    assert life("none") == []
+    (step,) = view.life("bin/sh")
+    assert (step.kind, step.link) == (SYMLINK, "busybox")
+    view.close()
+
+
+def test_a_file_is_read_as_a_layer_wrote_it(engine: Engine, image: str, file: str) -> None:
+    for ref in (image, file):
+        view = engine.layers.open(ref)
+        assert view.read(0, "etc/motd") == b"old\n"
+        assert view.read(1, "/etc/motd") == b"newer\n"
+        assert view.read(0, "usr/junk", limit_bytes=10) == b"x" * 10
+        for layer, path in ((1, "usr/junk"), (0, "none"), (0, "etc"), (0, "bin/sh")):
+            with pytest.raises(NotFound, match=f"layer {layer}: it has no file"):
+                view.read(layer, path)
+        view.close()

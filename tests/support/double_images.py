@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 
-from engine.engine import Cancel, OnProgress
+from engine.engine import Cancel, LayerView, OnProgress
 from engine.errors import Cancelled, Conflict, InvalidInput, NotFound, Unsupported
 from engine.model.analysis import Analysis
 from engine.model.comparison import Comparison
@@ -457,11 +457,15 @@ class DoubleLayers:
         platform: str | None = None,
         progress: OnProgress | None = None,
         cancel: Cancel | None = None,
-    ) -> DoubleLayerView:
+    ) -> LayerView:
+        if is_path(ref):
+            with self._files(ref) as (files, paths):
+                return files.open(*paths, platform=platform, progress=progress, cancel=cancel)
         with self._world.lock:
             image = self._images.get(ref)
             names = self._images._summary(image).references
-            view = DoubleLayerView(names[0] if names else image.id[7:19], image)
+            _, tars = self._images._documents.get(image.id) or (b"", ())
+            view = DoubleLayerView(names[0] if names else image.id[7:19], image, tars)
             for layer in image.layers:
                 sharers = [
                     name

@@ -1,13 +1,21 @@
 """An image of the double, opened: the trees and the waste, computed the plain way."""
 
+import io
+import tarfile
+from collections.abc import Sequence
+
+from engine.errors import NotFound
+from engine.model.analysis import Loss
 from engine.model.layer import (
     ADDED,
     CHANGED,
     DIRECTORY,
+    FILE,
     GONE,
     SAME,
     FileTree,
     LayerInfo,
+    LifeStep,
     WasteRow,
 )
 from tests.support.double_world import Entry, StoredImage
@@ -19,7 +27,10 @@ ROOT = Entry(0, DIRECTORY, 0o755)
 class DoubleLayerView:
     """A LayerView. Implicit parents are made by whoever makes the layer."""
 
-    def __init__(self, reference: str, image: StoredImage) -> None:
+    def __init__(self, reference: str, image: StoredImage, tars: Sequence[bytes] = ()) -> None:
+        """`tars` are the layers as they came in, if they did."""
+        self._tars = tars
+        self._losses: dict[tuple[int, int, str], int] = {}
         self.reference = reference
         self.image_id = image.id
         self._image = image
@@ -37,6 +48,7 @@ class DoubleLayerView:
                 for each in hidden:
                     old, writer = state[each]
                     wasted[writer] += old.size_bytes
+                    self._lose(writer, position, old.size_bytes, state, path, entry is None)
                     self._waste_at(each, old.size_bytes, writer, position if entry is None else -1)
                     if each != path or entry is None:
                         del state[each]
@@ -109,6 +121,49 @@ class DoubleLayerView:
             for path, (size, written, gone) in self._waste.items()
         ]
         return sorted(rows, key=lambda row: (-row.waste_bytes, row.path))
+
+    def _lose(
+        self, writer: int, position: int, size: int, state: State, path: str, removed: bool
+    ) -> None:
+        whole = path in state and state[path][0].kind == DIRECTORY
+        cause = "deleted directory" if whole else "deleted" if removed else "overwritten"
+        if size:
+            key = (writer, position, cause)
+            self._losses[key] = self._losses.get(key, 0) + size
+
+    def losses(self) -> list[Loss]:
+        losses = [Loss(*key, size) for key, size in self._losses.items()]
+        return sorted(losses, key=lambda loss: (-loss.size_bytes, loss))
+
+    def life(self, path: str) -> list[LifeStep]:
+        steps = []
+        for position, changes in enumerate(self._changes):
+            change = changes.get(path.strip("/"), SAME)
+            state = self._states[position - 1 if change == GONE else position]
+            entry, writer = state.get(path.strip("/"), (ROOT, -1))
+            if change == GONE or writer == position:
+                content = change in (ADDED, CHANGED) and entry.kind != DIRECTORY
+                steps.append(
+                    LifeStep(
+                        position, change, content or change == ADDED, entry.kind,
+                        entry.size_bytes, entry.mode, entry.uid, entry.gid, entry.mtime_seconds,
+                        entry.link,
+                    )
+                )  # fmt: skip
+        return steps
+
+    def read(self, layer: int, path: str, *, limit_bytes: int = 1 << 20) -> bytes:
+        """Of a layer that never was a tar the content is NULs."""
+        name = path.strip("/")
+        entry = self._image.layers[layer].entries.get(name)
+        if entry is None or entry.kind != FILE:
+            raise NotFound(f"layer {layer}: it has no file {path!r}")
+        if not self._tars:
+            return bytes(min(entry.size_bytes, limit_bytes))
+        with tarfile.open(fileobj=io.BytesIO(self._tars[layer])) as tar:
+            file = tar.extractfile(name)
+            assert file is not None
+            return file.read(limit_bytes)
 
     def close(self) -> None:
         pass
