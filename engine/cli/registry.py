@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from engine.model.registry import LoggedIn, SearchResult
 
 _HUB_ADDRESS = "https://index.docker.io/v1/"  # how docker names Docker Hub
+_HUB_WELCOME = (
+    "Log in with your Docker ID or email address to push and pull images from Docker Hub. "
+    "If you don't have a Docker ID, head over to https://hub.docker.com/ to create one.\n"
+    "You can log in with your password or a Personal Access Token (PAT). Using a limited-scope PAT "
+    "grants better security and is required for organizations using SSO.\n"
+)
 _MAX_PASSWORD = 64 << 10  # bytes read from a pipe
 _DESCRIPTION = 45  # characters shown of one
 _SEARCH_FILTERS = "is-automated, is-official, stars"
@@ -45,6 +51,8 @@ def _login(call: Call) -> int:
                 "cannot perform an interactive login from a non TTY device",
                 "pydock login -u USER --password-stdin",
             )
+        if not server and not user:
+            call.output.text(_HUB_WELCOME)
         user = user or _prompt(call, "Username")
         password = password or _prompt(call, "Password", hidden=True)
     done = _log_in(call, server, user, password)

@@ -53,6 +53,17 @@ def test_name_is_asked_for_and_the_password_without_echo(config: Path, guarded: 
         assert terminal.wait() == 0
 
 
+def test_docker_hub_is_introduced_and_a_name_is_needed(config: Path) -> None:
+    with Terminal([*PYDOCK, "login"], columns=100) as terminal:
+        terminal.until("Username:")
+        assert "Log in with your Docker ID" in terminal.screen()
+        terminal.type(" \n")
+        terminal.until("pydock: username is required")
+        assert "See 'pydock login --help'." in terminal.screen()
+        assert terminal.wait() == 1
+    assert not config.exists()
+
+
 def test_interrupt_at_the_password_gives_the_echo_back(config: Path, guarded: Registry) -> None:
     line = f"{' '.join(map(repr, PYDOCK[:1]))} -c '{PYDOCK[2]}' login -u me {guarded.host}"
     with Terminal(["sh", "-c", f"trap : INT; {line}; echo code $?; stty -a"]) as terminal:
