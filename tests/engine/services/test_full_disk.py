@@ -12,7 +12,7 @@ from engine.engine import Engine
 from engine.errors import Unavailable
 from engine.model.container import CreateOptions
 from tests.support import images
-from tests.support.images import layout_tar, make_image
+from tests.support.images import File, Symlink, layout_tar, make_image
 from tests.support.pulls import noise
 from tests.support.registry import Registry
 from tests.support.small_disk import small_disk
@@ -139,3 +139,31 @@ def test_another_command_opens_the_store_and_frees_it(
     with connect(*roots) as other:
         assert os.stat(f"{roots[0]}/reserve").st_size == 2 << 20
         assert list(other.system.fsck()) == []
+
+
+def test_a_commit_fails_whole(engine: Engine, disk: Path, tmp_path: Path) -> None:
+    busybox = Path("/bin/busybox").read_bytes()
+    made = make_image([{"bin": None, "bin/busybox": File(busybox), "bin/sh": Symlink("busybox")}])
+    engine.images.load(io.BytesIO(layout_tar(tmp_path / "busybox", {NAME: made})))
+    script = "busybox dd if=/dev/urandom of=/big bs=1M count=4 2>/dev/null"
+    ref = engine.containers.create(
+        CreateOptions(NAME, "writer", ("sh", "-c", script), network="none")
+    )
+    engine.containers.start(ref)
+    assert engine.containers.wait(ref) == 0
+    before = places(engine)
+    for free in (0, 50_000, 3_000_000):
+        fill(disk, but=free)
+        with pytest.raises(Unavailable) as caught:
+            engine.containers.commit(ref, "localhost/committed:1")
+        assert "\n" not in caught.value.message
+        now = places(engine)
+        assert [now[each] for each in ("staging", "layers", "l")] == [
+            before[each] for each in ("staging", "layers", "l")
+        ]
+        assert [row.references for row in engine.images.list()] == [(NAME,)]
+    os.unlink(f"{disk}/filler")
+    engine.containers.commit(ref, "localhost/committed:1")
+    assert len(engine.images.list()) == 2
+    assert list(engine.system.fsck()) == []
+    engine.containers.remove(ref)
