@@ -47,6 +47,7 @@ _MOVING = ("downloading", "extracting", "compressing", "uploading")
 _BAR_WIDTH = 50
 _BAR_COLUMNS = 110  # below that docker shows figures only
 _SAMPLE_SECONDS = 0.05
+_YOUNG_SECONDS = 0.5  # a connection's first moments tell nothing
 _RATE_SECONDS = 3.0  # what was longer ago than this hardly counts for the rate
 MODES = ("auto", "plain", "tty", "rawjson")  # buildx's words
 
@@ -140,18 +141,18 @@ class _Rate:
 
     def __init__(self, current: int) -> None:
         self._last = current  # not 0 when something was there already
-        self._then = time.monotonic()
-        self._rate: float | None = None
+        self._start = self._then = time.monotonic()
+        self._rate = 0.0
 
     def at(self, current: int) -> float:
-        """The rate after this many bytes; 0.0 before there is one."""
+        """The rate after this many bytes; 0.0 before there is one that means something."""
         seconds = time.monotonic() - self._then
+        age = self._then + seconds - self._start
         if seconds >= _SAMPLE_SECONDS:
             fresh = (current - self._last) / seconds
-            old = fresh if self._rate is None else self._rate
-            self._rate = old + (fresh - old) * min(seconds / _RATE_SECONDS, 1.0)
+            self._rate += (fresh - self._rate) * min(seconds / min(age, _RATE_SECONDS), 1.0)
             self._then, self._last = self._then + seconds, current
-        return self._rate or 0.0
+        return self._rate if age >= _YOUNG_SECONDS else 0.0
 
 
 class RawJson:

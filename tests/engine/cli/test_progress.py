@@ -95,7 +95,8 @@ def test_rate_and_rest_of_a_download(monkeypatch: pytest.MonkeyPatch) -> None:
 
     # Resumed: the twenty megabytes that were here already have no part in the rate.
     assert line(0, "downloading", 20_000_000) == "Downloading     20MB/100MB"
-    assert line(2, "downloading", 40_000_000) == "Downloading     40MB/100MB  10MB/s 6s"
+    assert line(0.1, "downloading", 20_000_001) == "Downloading     20MB/100MB"
+    assert line(1.9, "downloading", 40_000_000) == "Downloading     40MB/100MB  10MB/s 6s"
     assert line(3, "downloading", 40_000_000) == "Downloading     40MB/100MB"  # it stalls
     assert line(9, "downloading", 67_000_000) == "Downloading     67MB/100MB  3MB/s 11s"
     assert line(1, "extracting", 50_000_000) == "Extracting     50MB/100MB"
