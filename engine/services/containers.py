@@ -229,17 +229,22 @@ class ContainerService:
             auto_remove=options.auto_remove,
         )
         made: builtins.list[str] = []
-        os.mkdir(self._home.container_dir(container_id), 0o700)
         try:
+            os.mkdir(self._home.container_dir(container_id), 0o700)
             for mount in resolved["mounts"]:
                 self._prepare(mount, image.chain_id, made)
             row = self._insert(row, named=name is not None)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(OSError):
                 remove_tree(self._home.container_dir(container_id))
             for volume in made:
                 with contextlib.suppress(Conflict):  # somebody else uses it already
                     self._volumes.remove(volume, force=True)
+            if isinstance(error, OSError):
+                raise Unavailable(
+                    f"container {row.name}: {error.filename}: {error.strerror}",
+                    "check the disk and its free space",
+                ) from error
             raise
         self._lifecycle.tell(row, "create")
         return container_id

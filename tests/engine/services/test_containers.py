@@ -1,13 +1,20 @@
 """The verbs of containers, as far as they are not the contract's."""
 
+import contextlib
+import io
+import os
 import time
+from pathlib import Path
 
 import pytest
 
-from engine.errors import InvalidInput
+from engine.connect import connect
+from engine.errors import InvalidInput, Unavailable
 from engine.local import LocalEngine
 from engine.model.container import CreateOptions
 from engine.model.prune import Preview
+from tests.engine.services.test_full_disk import fill
+from tests.support.small_disk import small_disk
 
 pytestmark = pytest.mark.root
 
@@ -74,3 +81,35 @@ def test_a_volatile_container_syncs_nothing(engine: LocalEngine, image: str) -> 
     engine.containers.remove(ref, force=True)
     with pytest.raises(InvalidInput, match="would not survive a crash of the host"):
         engine.containers.create(options._replace(auto_remove=False))
+
+
+@pytest.mark.parametrize("free", [0, 9000])
+def test_a_full_disk_is_told_and_what_is_there_can_go(
+    tmp_path: Path, archive: bytes, free: int
+) -> None:
+    with small_disk(tmp_path, 40 << 20) as disk, contextlib.ExitStack() as stack:
+        roots = f"{disk}/root", f"{tmp_path}/run"
+        stack.callback(lambda: connect(*roots).erase())
+        engine = stack.enter_context(connect(*roots))
+        (image,) = engine.images.load(io.BytesIO(archive))
+        options = CreateOptions(image, command=("true",), network="none")
+        there = engine.containers.create(options._replace(name="there"))
+        runs = engine.containers.create(options._replace(command=("sleep", "900")))
+        engine.containers.start(runs)
+        fill(disk, but=free)
+        before = sorted(os.listdir(f"{roots[0]}/containers"))
+        with contextlib.suppress(Unavailable):
+            made = engine.containers.create(options)
+            engine.containers.start(made)
+        if not free:
+            assert sorted(os.listdir(f"{roots[0]}/containers")) == before
+            assert {row.id for row in engine.containers.list(all=True)} == {there, runs}
+        with contextlib.suppress(Unavailable):
+            engine.containers.start(there)
+        engine.containers.stop(runs, timeout_seconds=0)
+        assert engine.containers.inspect(runs).summary.exit_code == 137
+        for row in engine.containers.list(all=True):
+            engine.containers.remove(row.id, force=True, volumes=True)
+        assert engine.containers.list(all=True) == []
+        assert os.listdir(f"{roots[0]}/containers") == []
+        assert os.listdir(f"{roots[0]}/upper") == []
