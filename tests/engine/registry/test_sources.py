@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import InvalidInput, Unavailable
@@ -369,7 +369,7 @@ def test_any_settings_are_read_without_harm(
 
 @pytest.mark.long
 @given(DOCUMENTS)
-@settings(max_examples=20_000, deadline=None)
+@settings(max_examples=5_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_very_many_settings_are_read_without_harm(
     tmp_path_factory: pytest.TempPathFactory, document: dict[str, object]
 ) -> None:
