@@ -380,7 +380,13 @@ def info(value: EngineInfo, counts: Counts) -> Document:
         "ContainersStopped": counts.stopped,
         "Images": counts.images,
         "Driver": "overlay2",
-        "DriverStatus": [["Backing Filesystem", value.storage.rpartition(" ")[2]]],
+        "DriverStatus": [
+            ["Backing Filesystem", value.storage.rpartition(" ")[2]],
+            ["Supports d_type", "true"],
+            ["Using metacopy", "false"],  # engine.kernel.overlay pins what docker only shows
+            ["Native Overlay Diff", "true"],
+            ["userxattr", "false"],
+        ],
         "Plugins": {
             "Volume": ["local"],
             "Network": ["bridge", "host", "null"],

@@ -95,5 +95,7 @@ def test_nothing_in_it_needs_more_than_json(double: Double) -> None:
     check(docker_json.image(double.images.inspect("debian:bookworm")))
     check(docker_json.network(double.networks.inspect("bridge")))
     check(docker_json.volume(double.volumes.inspect("data")))
-    check(docker_json.info(double.info, double.system.counts()))
+    info = docker_json.info(double.info, double.system.counts())
+    check(info)
+    assert dict(info["DriverStatus"])["Backing Filesystem"] == "ext4"
     check(docker_json.version(double.info))
