@@ -3,6 +3,8 @@
 import re
 
 _ARGUMENTS = re.compile(r"\|\d+ (?:\S+=(?:\"[^\"]*\"|\S*) )*?(?=/bin/|/usr/bin/|RUN )")
+# Old docker and buildah note what was copied by its hash.
+_COPIED = re.compile(r"(COPY|ADD) (?:(?:file|dir|multi):[0-9a-f]+ )+in (\S+)")
 _SHELLS = ("/bin/sh -c ", "/bin/bash -c ", "/bin/ash -c ", "/bin/bash -o pipefail -c ")
 
 
@@ -11,7 +13,7 @@ def dockerfile_line(command: str) -> str:
     text = " ".join(command.split()).removesuffix("# buildkit").strip()
     if not text:
         return ""
-    text = _ARGUMENTS.sub("", text)
+    text = _COPIED.sub(r"\1 … \2", _ARGUMENTS.sub("", text))
     for shell in _SHELLS:
         if text.startswith(f"RUN {shell}"):
             return "RUN " + text[len(shell) + 4 :].strip()

@@ -17,7 +17,8 @@ APT = "/bin/sh -c apt-get update && apt-get install -y curl"
     [
         ("/bin/sh -c apt-get update", "RUN apt-get update"),
         ("/bin/sh -c #(nop)  CMD [\"bash\"]", 'CMD ["bash"]'),
-        ("/bin/sh -c #(nop) COPY dir:1 in /app ", "COPY dir:1 in /app"),
+        ("/bin/sh -c #(nop) COPY dir:1f in /app ", "COPY … /app"),
+        ("/bin/sh -c #(nop) ADD file:ab12 in / ", "ADD … /"),
         ("RUN /bin/sh -c make   all # buildkit", "RUN make all"),
         ("|2 A=1 B=2 /bin/sh -c make", "RUN make"),
         ("RUN |1 A=1 /bin/sh -c make # buildkit", "RUN make"),
