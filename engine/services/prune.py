@@ -80,7 +80,8 @@ class Pruning:
                 for row in staying
                 if row.state in _LIVE
             )
-            staying = [row for row in staying if row not in chosen.containers]
+            going = {row.id for row in chosen.containers}
+            staying = [row for row in staying if row.id not in going]
         if "network" in kinds:
             self._choose_networks(chosen, wanted, staying)
         if "volume" in kinds:
