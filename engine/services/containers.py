@@ -324,14 +324,14 @@ class ContainerService:
             self._lifecycle.unpause(row)
 
     def rename(self, ref: str, name: str) -> None:
-        row, name = self._store.get(ref), check_name(name)
-        if name == row.name:
-            raise InvalidInput(
-                "renaming a container with the same name as its current name",
-                "choose another one",
-            )
-        self._store.rename(row.id, name)
-        self._lifecycle.tell(row._replace(name=name), "rename", oldName=row.name)
+        name = check_name(name)
+        with self._locked(ref) as row:
+            if name == row.name:
+                raise InvalidInput(
+                    "renaming a container with the same name as its current name",
+                    "choose another one",
+                )
+            self._lifecycle.rename(row, name)
 
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         """The container, its writable layer and its log are gone. Raises Conflict while it runs

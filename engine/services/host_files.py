@@ -5,6 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.home import Home
+    from engine.model.network import NetworkMember
+    from engine.storage.container_store import ContainerStore
 
 _LOCAL = (
     "127.0.0.1\tlocalhost\n"
@@ -32,6 +38,24 @@ def write_hosts(
     """
     lines = [f"{address}\t{names}\n" for address, names in (*own, *peers)]
     return _write(f"{directory}/hosts", _LOCAL + "".join(lines))
+
+
+def write_hosts_of(home: Home, store: ContainerStore, members: Sequence[NetworkMember]) -> None:
+    """Everybody in a network knows everybody's name."""
+    for each in members:
+        directory = home.container_dir(each.container_id)
+        own = store.find(each.container_id)
+        if own is None or not os.path.isdir(directory):
+            continue
+        write_hosts(
+            directory,
+            [(each.ip_address, f"{own.config['hostname']} {own.name}")],
+            [
+                (other.ip_address, other.container_name)
+                for other in members
+                if other.container_id != each.container_id
+            ],
+        )
 
 
 def host_hosts(directory: str) -> str:

@@ -231,6 +231,19 @@ class Lifecycle:
         self._store.set_state(row.id, state="running")
         self.tell(row, "unpause")
 
+    def rename(self, row: ContainerRow, name: str) -> None:
+        """It has this name, also for the others in its network. Its lock is held."""
+        self._store.rename(row.id, name)
+        endpoints = self._network_store.endpoints(container_id=row.id)
+        if endpoints:
+            from engine.services.host_files import write_hosts_of
+
+            self._network_store.rename_container(row.id, name)
+            for each in endpoints:
+                members = self._networking().members(each.network_id)
+                write_hosts_of(self._home, self._store, members)
+        self.tell(row._replace(name=name), "rename", oldName=row.name)
+
     def exec(
         self,
         row: ContainerRow,

@@ -136,24 +136,6 @@ class Preparation:
             return host_files.host_hosts(directory)
         if endpoint is None:
             return host_files.write_hosts(directory, [])
-        self._write_hosts(endpoint.network_id)
+        members = self._networking().members(endpoint.network_id)
+        host_files.write_hosts_of(self._home, self._store, members)
         return f"{directory}/hosts"
-
-    def _write_hosts(self, network_id: str) -> None:
-        """Everybody in a network knows everybody's name."""
-        members = self._networking().members(network_id)
-        for each in members:
-            directory = self._home.container_dir(each.container_id)
-            own = self._store.find(each.container_id)
-            if own is None or not os.path.isdir(directory):
-                continue
-            names = f"{own.config['hostname']} {own.name}"
-            host_files.write_hosts(
-                directory,
-                [(each.ip_address, names)],
-                [
-                    (other.ip_address, other.container_name)
-                    for other in members
-                    if other.container_id != each.container_id
-                ],
-            )

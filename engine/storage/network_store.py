@@ -155,6 +155,13 @@ class NetworkStore:
                 (state, pid, process.start_time(pid), endpoint_id),
             )
 
+    def rename_container(self, container_id: str, name: str) -> None:
+        """It has this name wherever it is."""
+        with self._database.transaction() as cursor:
+            cursor.execute(
+                "UPDATE endpoint SET container_name=? WHERE container_id=?", (name, container_id)
+            )
+
     def remove_endpoint(self, endpoint_id: str) -> None:
         """The endpoint and its ports are gone."""
         with self._database.transaction() as cursor:

@@ -68,6 +68,32 @@ def test_an_internal_network_has_no_way_out(engine: LocalEngine, image: str) -> 
         engine.networks.remove("inside")
 
 
+def test_a_new_name_is_known_in_the_network(engine: LocalEngine, image: str) -> None:
+    start(engine, image, "caller", "bridge")
+    renamed = start(engine, image, "old", "bridge")
+    (address,) = [
+        each.ip_address
+        for each in engine.networks.inspect("bridge").members
+        if each.container_id == renamed
+    ]
+
+    def hosts(name: str) -> list[str]:
+        session = engine.containers.exec(name, ["cat", "/etc/hosts"])
+        text = b""
+        while (part := session.read())[1]:
+            text += part[1]
+        session.close()
+        return [line for line in text.decode().splitlines() if line.startswith(f"{address}\t")]
+
+    assert hosts("caller") == [f"{address}\told"]
+    engine.containers.rename("old", "new")
+    assert {each.container_name for each in engine.networks.inspect("bridge").members} == {
+        "caller", "new",
+    }  # fmt: skip
+    assert hosts("caller") == [f"{address}\tnew"]
+    assert hosts("new") == [f"{address}\t{renamed[:12]} new"]
+
+
 def test_networks_are_told_of(engine: LocalEngine, image: str) -> None:
     identity = engine.networks.create("mine")
     with pytest.raises(Conflict, match="mine"):

@@ -90,3 +90,11 @@ def test_an_endpoint_says_who_is_making_it(networks: NetworkStore) -> None:
     assert row.pid > 0
     networks.set_endpoint_state("e2", "up")
     assert networks.endpoints()[0].state == "up"
+
+
+def test_a_container_is_renamed_where_it_is(networks: NetworkStore) -> None:
+    networks.add_endpoint(endpoint(networks, 2))
+    networks.add_endpoint(endpoint(networks, 3))
+    networks.rename_container("c2", "other")
+    networks.rename_container("nobody", "other")
+    assert [each.container_name for each in networks.endpoints(BRIDGE.id)] == ["other", "c3"]
