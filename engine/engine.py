@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from engine.model.manifest import ManifestChange, ManifestView
     from engine.model.network import Network, NetworkSummary
     from engine.model.progress import Progress
-    from engine.model.registry import LoggedIn, LoggedOut, RegistrySettings, SearchResult
     from engine.model.prune import Preview, Pruned
+    from engine.model.registry import LoggedIn, LoggedOut, RegistrySettings, SearchResult
     from engine.model.stats import HostSample, StatsSample
     from engine.model.system import Counts, Damage, EngineInfo
     from engine.model.volume import Usage, VolumeSummary
