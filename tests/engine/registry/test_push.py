@@ -23,6 +23,7 @@ from engine.model.progress import Progress
 from engine.oci.digest import Digest, sha256_of
 from engine.oci.platform import parse_platform
 from engine.oci.reference import parse_reference
+from engine.registry import upload
 from engine.registry.hosts import Hosts
 from engine.registry.pull import pull
 from engine.registry.push import Packing, push
@@ -45,6 +46,7 @@ pytestmark = pytest.mark.root
 FAST = Timeouts().scaled(1 / 20)
 HASTY = FAST._replace(stall_seconds=0.5, first_delay_seconds=0.005)
 MIB = 1 << 20
+UNIT = 1 << 16  # of which a piece has 16 here
 _PYDOCK = "from engine.cli.main import script; script()"
 
 
@@ -445,18 +447,24 @@ def faults(*actions: Any, method: str = "PUT") -> Fault:
     return fault
 
 
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "PIECE_BYTES", 16 * UNIT)
+
+
 def one_layer(size: int) -> MadeImage:
     return make_image([{"noise": noise(size)}], compression="zstd")  # gzip takes its time
 
 
+@pytest.mark.usefixtures("small_pieces")
 def test_an_upload_that_breaks_goes_on_where_it_was(store: Store, server: UploadServer) -> None:
-    server.fault = faults(lambda exchange: server.cut(exchange, 20 * MIB))
-    image = one_layer(40 * MIB)
+    server.fault = faults(lambda exchange: server.cut(exchange, 20 * UNIT))
+    image = one_layer(40 * UNIT)
     put(store, server, image)
     size = len(image.layers[0].data)
     patched = [count for method, count in server.pieces if method == "PATCH"]
-    assert sum(patched) == size - 20 * MIB
-    assert max(patched) == 16 * MIB
+    assert sum(patched) == size - 20 * UNIT
+    assert max(patched) == 16 * UNIT
     done = [step.current for step in store.told if step.phase == "uploading"]
     assert done == sorted(done)
     assert "retrying" in store.phases(image.layers[0].digest)
@@ -471,10 +479,11 @@ def test_an_upload_that_the_server_forgot_begins_anew(store: Store, server: Uplo
     put(store, server, one_layer(3 * MIB))
 
 
+@pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("fault", ["416", "stale", "201", "no range"])
 def test_odd_answers_to_pieces_are_survived(store: Store, server: UploadServer, fault: str) -> None:
     """416: the upload is lost. A Range that does not grow: so is what was sent. 201: ECR's."""
-    cut = faults(lambda exchange: server.cut(exchange, 20 * MIB))
+    cut = faults(lambda exchange: server.cut(exchange, 20 * UNIT))
     odd = [1]
 
     def answer(exchange: Exchange) -> bool:
@@ -490,20 +499,21 @@ def test_odd_answers_to_pieces_are_survived(store: Store, server: UploadServer, 
         return True
 
     server.fault = answer
-    put(store, server, one_layer(40 * MIB))
+    put(store, server, one_layer(40 * UNIT))
     assert not odd
 
 
+@pytest.mark.usefixtures("small_pieces")
 def test_a_registry_that_mixes_pieces_up_gets_the_whole(store: Store, server: UploadServer) -> None:
     def cut(exchange: Exchange) -> None:
-        server.cut(exchange, 20 * MIB)
+        server.cut(exchange, 20 * UNIT)
         for session in server.sessions.values():
             if session:
                 session[-1] ^= 1
 
     server.fault = faults(cut)
-    put(store, server, one_layer(40 * MIB))
-    assert max(count for method, count in server.pieces if method == "PUT") > 40 * MIB
+    put(store, server, one_layer(40 * UNIT))
+    assert max(count for method, count in server.pieces if method == "PUT") > 40 * UNIT
 
 
 @pytest.mark.parametrize(
@@ -524,13 +534,14 @@ def test_registries_that_lose_pieces_get_the_whole(domain: str, takes: bool) -> 
     assert takes_pieces(domain) is takes
 
 
+@pytest.mark.usefixtures("small_pieces")
 def test_pieces_are_as_large_as_the_server_wants(store: Store, server: UploadServer) -> None:
-    server.least_piece = 18 * MIB
+    server.least_piece = 18 * UNIT
     server.fault = faults(lambda exchange: server.cut(exchange, 0))
-    image = one_layer(40 * MIB)
+    image = one_layer(40 * UNIT)
     put(store, server, image)
     patched = [count for method, count in server.pieces if method == "PATCH"]
-    assert patched == [18 * MIB, 18 * MIB, len(image.layers[0].data) - 36 * MIB]
+    assert patched == [18 * UNIT, 18 * UNIT, len(image.layers[0].data) - 36 * UNIT]
 
 
 def test_an_answer_that_was_lost_is_asked_for(store: Store, server: UploadServer) -> None:
