@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from engine.engine import Cancel, OnProgress
-from engine.errors import Corrupt, EngineError, Unavailable
+from engine.errors import Corrupt, EngineError, NotFound, Unavailable
 from engine.home import Home
 from engine.oci import config
 from engine.oci.descriptor import CONFIGS, Descriptor
@@ -127,7 +127,13 @@ class _Pull:
             text = f"warning: {address} is named insecure: nothing proves who answers"
             self._teller.tell("", "resolving", text=text)
         root = self._resolve()
-        selection = select(root, self._read, wanted)
+        try:
+            selection = select(root, self._read, wanted)
+        except NotFound:
+            if self._reference.digest or root.digest in self._documents:
+                raise
+            root = self._get_root()  # the tag has moved since, and what it named is gone
+            selection = select(root, self._read, wanted)
         self._teller.tell("", "resolving", text=f"platform {selection.config.platform}")
         if selection.warning:
             self._teller.tell("", "resolving", text=f"warning: {selection.warning}")
@@ -153,10 +159,15 @@ class _Pull:
         retry = self._new_retry("")
         found = retry.run(lambda: self.repository.head_manifest(target))
         if found is None or (digest and found.digest != digest):
-            document = self._twice(lambda: self.repository.get_manifest(target), retry)
-            self._documents[document.descriptor.digest] = document.data
-            found = document.descriptor
+            found = self._get_root(retry)
         return found
+
+    def _get_root(self, retry: Retry | None = None) -> Descriptor:
+        """The same by GET, which brings the document too."""
+        target = self._reference.target
+        document = self._twice(lambda: self.repository.get_manifest(target), retry)
+        self._documents[document.descriptor.digest] = document.data
+        return document.descriptor
 
     def _read(self, descriptor: Descriptor) -> bytes:
         """A document by its digest: from the store, else from the registry."""

@@ -408,6 +408,18 @@ def tag_moves_between_head_and_get(play: Play) -> None:
     play.registry.script = script
 
 
+@survives(TABLE, 33)
+def tag_moves_and_what_it_named_is_gone(play: Play) -> None:
+    def script(exchange: Exchange) -> bool:
+        if exchange.command != "HEAD":
+            return False
+        headers = {"Docker-Content-Digest": f"sha256:{'0' * 64}", "Content-Length": "500"}
+        exchange.reply(200, headers | {"Content-Type": play.image.manifest.media_type})
+        return True
+
+    play.registry.script = script
+
+
 @survives(TABLE, 34)
 def ipv6_is_dead(play: Play) -> None:
     real = dial.Dialer._resolve
