@@ -51,6 +51,7 @@ async def _ask(console: "ConsoleApp", choices: list[Choice], what: str, start: i
     sheet = Prune(choices, start)
     if not await console.open(sheet):
         return
+    console.flash.say((what, "strong"), ("  prune …", "dim"))
     pruned: Pruned = await offload(console.engine.system.prune, sheet.preview)
     console.feed.touch(what, "images")
     count = len(pruned.removed)

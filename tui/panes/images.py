@@ -248,6 +248,7 @@ class ImagesPane(Pane):
             Confirm(f"Remove {title}?", "Remove", items(targets), facts(targets))
         ):
             return
+        self.console.flash.say((title, "strong"), ("  remove …", "dim"))
         results = await asyncio.gather(*map(self._remove, targets))
         self.console.feed.touch("images")
         if None not in results:
