@@ -128,3 +128,12 @@ def test_a_file_is_read_as_a_layer_wrote_it(engine: Engine, image: str, file: st
             with pytest.raises(NotFound, match=f"layer {layer}: it has no file"):
                 view.read(layer, path)
         view.close()
+
+
+def test_every_verb_names_the_same_size(engine: Engine, image: str) -> None:
+    found = engine.layers.analyze(image)
+    summary = engine.images.inspect(image).summary
+    assert summary.size_bytes == found.size_bytes
+    assert summary.waste_bytes == found.waste_bytes
+    steps = [step.size_bytes for step in engine.images.history(image)]
+    assert steps[::-1] == [layer.size_bytes for layer in found.layers]

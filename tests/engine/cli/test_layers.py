@@ -8,6 +8,7 @@ import pytest
 from tests.engine.cli.conftest import Pydock
 from tests.support.double import Double
 from tests.support.images import make_image, write_layout
+from tests.support.tarball import END, directory, file
 
 BASE = {"bin": None, "bin/sh": b"s" * 9000, "etc": None, "etc/a": b"1234", "junk": b"j" * 3000}
 TOP = {"etc": None, "etc/a": b"12345", ".wh.junk": b""}
@@ -111,3 +112,17 @@ def test_there_may_be_nothing_to_advise(pydock: Pydock, tmp_path: Path) -> None:
     write_layout(tmp_path / "layout", {"app:1": make_image([{"a": b"1"}])})
     said = pydock("analyze", "--advice", str(tmp_path / "layout"))
     assert said.lines[-1] == "Nothing was found that would make it smaller."
+
+
+def test_hostile_names_reach_no_terminal(pydock: Pydock, tmp_path: Path) -> None:
+    base = directory(b"d") + file(b"d/\xff\x1b[31m\n.key", b"k" * 50) + END
+    image = make_image([base, file(b"d/.wh.\xff\x1b[31m\n.key") + END])
+    write_layout(tmp_path / "layout", {"app:1": image})
+    for terminal in (False, True):
+        said = pydock("analyze", "--advice", str(tmp_path / "layout"), terminal=terminal)
+        assert said.code == 0
+        assert "\x1b" not in said.out
+        assert "/d/\\xff\\x1b[31m\\n.key" in said.out
+    found = json.loads(pydock("analyze", "--format", "json", str(tmp_path / "layout")).out)
+    assert found["Waste"][0]["Path"] == "/d/\udcff\x1b[31m\n.key"
+    assert found["Specials"][0]["Removed"] is True
