@@ -5,13 +5,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import console, pull, push, start, store
+from tests.bench import archive, console, pull, push, start, store
 from tests.support import host
 
 PARTS = {
     "start": start.run,
     "pull": pull.run,
     "push": push.run,
+    "archive": archive.run,
     "store": store.run,
     "console": console.run,
 }
