@@ -26,6 +26,7 @@ from engine.oci.manifest import Index
 from engine.oci.platform import Platform
 from engine.oci.reference import Reference, parse_reference
 from engine.oci.selection import Selection, select
+from engine.storage import gc
 from engine.storage.archive_writer import CONTAINERD_NAME, REF_NAME
 from engine.storage.compression import suffix_of
 from engine.storage.image_store import ImageStore, NewImage
@@ -316,9 +317,18 @@ class _Loader:
         self._progress = progress
         self._cancel = cancel
         self._adopted: set[str] = set()
+        self._moved_in: list[Digest] = []
 
     def bring_in(self, selection: Selection, names: Sequence[Reference]) -> None:
         """The image is unpacked and recorded under all of `names`."""
+        try:
+            self._bring_in(selection, names)
+        except BaseException:
+            if self._moved_in:  # what failed so late leaves no blob behind either
+                gc.sweep(self._home, self._database, self._moved_in)
+            raise
+
+    def _bring_in(self, selection: Selection, names: Sequence[Reference]) -> None:
         layers, diff_ids = selection.manifest.layers, selection.config.diff_ids
         with Unpacking(
             self._home, self._database, progress=self._progress, cancel=self._cancel
@@ -375,11 +385,12 @@ class _Loader:
     def _adopt(self, digest: Digest) -> None:
         """The blob's file is in blobs/, if the archive has it."""
         if digest in self._documents.made:
-            self._content.put(self._documents.made[digest])
+            self._moved_in.append(self._content.put(self._documents.made[digest]))
             return
         member = self._documents.spool.by_digest.get(digest)
         if member is not None and member.path not in self._adopted:
             self._content.adopt(member.path, digest)
+            self._moved_in.append(digest)
             self._adopted.add(member.path)
 
     def _open(self, layer: Descriptor) -> int:

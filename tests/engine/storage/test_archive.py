@@ -35,7 +35,7 @@ from engine.storage.snapshots import Snapshots
 from tests.support.images import MadeImage, compress, layout_tar, make_image, make_index
 from tests.support.small_disk import small_disk
 from tests.support.store import Store, open_store
-from tests.support.tarball import END, file, header, padded, pax, symlink
+from tests.support.tarball import END, file, hardlink, header, padded, pax, symlink
 from tests.support.trees import tree_of
 
 pytestmark = pytest.mark.root
@@ -356,6 +356,9 @@ def broken(path: Path, name: str) -> bytes:
             return tar({"readme": b"hello"})
         case "docker older than 1.10":
             return tar({"repositories": b"{}", "x/layer.tar": b""})
+        case "hard link to nowhere":
+            leaning = make_image([hardlink(b"etc/a", b"etc/nothing") + END])
+            return layout_tar(path / "leaning", {"app:1": leaning})
         case "layers swapped":
             listing[0]["Layers"].reverse()
         case "fewer layers than diff_ids":
@@ -414,6 +417,7 @@ def broken(path: Path, name: str) -> bytes:
         ("layout of version 2", Unsupported, "version '2.0.0'"),
         ("no layout at all", InvalidInput, "neither index.json nor manifest.json"),
         ("docker older than 1.10", Unsupported, "older than 1.10"),
+        ("hard link to nowhere", Corrupt, "does not exist"),
         ("layers swapped", Corrupt, "diff_id differs"),
         ("fewer layers than diff_ids", InvalidInput, "2 diff_ids for the manifest's 1"),
         ("layer named outside", InvalidInput, "which is not in it"),
