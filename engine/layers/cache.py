@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from engine.engine import OnProgress
 
 LIMIT_BYTES = 1 << 30
+_STALE_SECONDS = 3600  # an index is written in one go: nobody writes that long
 _TARGET = "engine.layers.scan:scan"
 
 
@@ -109,15 +111,18 @@ class IndexCache:
                     os.unlink(left)
 
     def _trim(self, kept: Iterable[str]) -> None:
-        """The cache is below its limit, but for what is needed now."""
+        """The cache is below its limit, but for what is needed now; what killed processes left half
+        written is gone."""
         needed = set(kept)
         found: list[tuple[float, int, str]] = []
         with os.scandir(self._directory) as entries:
             for entry in entries:
-                if entry.name.endswith(".pdl"):
-                    with contextlib.suppress(FileNotFoundError):
-                        status = entry.stat()
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat()
+                    if entry.name.endswith(".pdl"):
                         found.append((status.st_mtime, status.st_size, entry.path))
+                    elif ".pdl." in entry.name and status.st_mtime < time.time() - _STALE_SECONDS:
+                        os.unlink(entry.path)
         total = sum(size for _, size, _ in found)
         for _, size, path in sorted(found):
             if total <= self._limit_bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from engine.errors import EngineError
@@ -31,15 +31,15 @@ class Ends(NamedTuple):
 class Contents(Protocol):
     def ends(
         self, files: Iterable[LiveFile], head_bytes: int, tail_bytes: int = 0
-    ) -> dict[int, Ends]:
-        """By node; without those that cannot be read."""
+    ) -> Iterator[tuple[int, Ends]]:
+        """By node, one at a time, in no order; without those that cannot be read."""
         ...
 
 
 def read(contents: Contents, files: Sequence[LiveFile]) -> dict[int, bytes]:
     """Whole files by node, but for those above 64 MiB."""
     small = [file for file in files if file.size_bytes <= _LARGEST_BYTES]
-    return {node: ends.head for node, ends in contents.ends(small, _LARGEST_BYTES).items()}
+    return {node: ends.head for node, ends in contents.ends(small, _LARGEST_BYTES)}
 
 
 class UnpackedContents:
@@ -50,8 +50,7 @@ class UnpackedContents:
 
     def ends(
         self, files: Iterable[LiveFile], head_bytes: int, tail_bytes: int = 0
-    ) -> dict[int, Ends]:
-        found: dict[int, Ends] = {}
+    ) -> Iterator[tuple[int, Ends]]:
         with contextlib.ExitStack() as stack:
             roots: dict[int, int] = {}
             for file in files:
@@ -59,16 +58,20 @@ class UnpackedContents:
                     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
                     roots[file.layer] = os.open(self._directories[file.layer], flags)
                     stack.callback(os.close, roots[file.layer])
-                with contextlib.suppress(OSError):
-                    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
-                    descriptor = open_in_root(roots[file.layer], file.path, flags, links=False)
-                    try:
-                        found[file.node] = _ends(
-                            descriptor, 0, file.size_bytes, head_bytes, tail_bytes
-                        )
-                    finally:
-                        os.close(descriptor)
-        return found
+                ends = self._ends_of(roots[file.layer], file, head_bytes, tail_bytes)
+                if ends is not None:
+                    yield file.node, ends
+
+    def _ends_of(self, root: int, file: LiveFile, head_bytes: int, tail_bytes: int) -> Ends | None:
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+        try:
+            descriptor = open_in_root(root, file.path, flags, links=False)
+            try:
+                return _ends(descriptor, 0, file.size_bytes, head_bytes, tail_bytes)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return None
 
 
 class BlobContents:
@@ -81,35 +84,34 @@ class BlobContents:
 
     def ends(
         self, files: Iterable[LiveFile], head_bytes: int, tail_bytes: int = 0
-    ) -> dict[int, Ends]:
+    ) -> Iterator[tuple[int, Ends]]:
         by_layer: dict[int, list[tuple[int, LiveFile]]] = {}
         for file in files:
             offset = self._offsets[file.layer][file.row]
             by_layer.setdefault(file.layer, []).append((offset, file))
-        found: dict[int, Ends] = {}
         for layer, wanted in by_layer.items():
             wanted.sort()
+            # The first error ends a blob: what was read before it stays.
             with (
                 contextlib.suppress(OSError, EngineError),
                 open(self._blobs[layer].path, "rb") as blob,
             ):
-                self._from_blob(layer, blob.fileno(), wanted, head_bytes, tail_bytes, found)
-        return found
+                yield from self._from_blob(
+                    self._blobs[layer], blob.fileno(), wanted, head_bytes, tail_bytes
+                )
 
     def _from_blob(
         self,
-        layer: int,
+        where: Blob,
         descriptor: int,
         wanted: Sequence[tuple[int, LiveFile]],
         head_bytes: int,
         tail_bytes: int,
-        found: dict[int, Ends],
-    ) -> None:
-        where = self._blobs[layer]
+    ) -> Iterator[tuple[int, Ends]]:
         if not os.pread(descriptor, 4, where.offset).startswith(_COMPRESSED):
             for offset, file in wanted:
                 start = where.offset + offset
-                found[file.node] = _ends(descriptor, start, file.size_bytes, head_bytes, tail_bytes)
+                yield file.node, _ends(descriptor, start, file.size_bytes, head_bytes, tail_bytes)
             return
         stream = _Stream(Section(descriptor, where.offset, where.size_bytes))
         for offset, file in wanted:
@@ -119,7 +121,7 @@ class BlobContents:
                 end = offset + file.size_bytes
                 head = stream.take(offset, offset + head_bytes)
                 tail = stream.take(max(offset + head_bytes, end - tail_bytes), end)
-            found[file.node] = Ends(head, tail)
+            yield file.node, Ends(head, tail)
 
 
 class _Stream:

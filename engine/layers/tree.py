@@ -153,7 +153,7 @@ class ImageLayers:
             file = file_at(self.merged, self.indexes, layer, path)
             if file is None:
                 raise NotFound(f"layer {layer}: it has no file {path[:200]!r}")
-            found = self.contents.ends([file], limit_bytes) if self.contents else {}
+            found = dict(self.contents.ends([file], limit_bytes)) if self.contents else {}
         if file.node not in found:
             raise Unavailable(
                 f"layer {layer}: {path[:200]!r} cannot be read any more",

@@ -46,13 +46,11 @@ def find_binaries(case: Case, ledger: Ledger) -> None:
         for file in ledger.unclaimed(case.files.live)
         if file.size_bytes >= _LEAST_BYTES and _may_be_elf(case, file)
     ]
-    ends = case.contents.ends(programs, _HEAD_BYTES, _TAIL_BYTES)
+    by_node = {file.node: file for file in programs}
     parts: dict[int, int] = {}
     big: list[LiveFile] = []
-    for file in programs:
-        found = ends.get(file.node)
-        if found is None:
-            continue
+    for node, found in case.contents.ends(programs, _HEAD_BYTES, _TAIL_BYTES):
+        file = by_node[node]
         size = symbol_bytes(found, file.size_bytes)
         if size:
             parts[file.node] = size

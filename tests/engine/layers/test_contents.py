@@ -36,7 +36,7 @@ def test_a_blob_is_read_whatever_its_codec(tmp_path: Path, compression: str) -> 
     assert {file.path: texts[file.node] for file in files.live} == {
         b"a": b"newer", b"big": BIG, b"z": b"last", b"link": b"away", b"d/b": b"second" * 100,
     }  # fmt: skip
-    ends = contents.ends(files.live, 10, 20)
+    ends = dict(contents.ends(files.live, 10, 20))
     assert ends[files.by_path[b"big"].node] == Ends(BIG[:10], BIG[-20:])
     assert ends[files.by_path[b"z"].node] == Ends(b"last", b"")
 
@@ -65,10 +65,10 @@ def test_an_unpacked_layer_is_read_and_nothing_outside(tmp_path: Path) -> None:
     assert texts[files.by_path[b"a"].node] == b"newer"
     assert texts[files.by_path[b"big"].node] == BIG
     assert files.by_path[b"link"].node not in texts
-    assert contents.ends(files.live, 3, 2)[files.by_path[b"z"].node] == Ends(b"las", b"t")
+    assert dict(contents.ends(files.live, 3, 2))[files.by_path[b"z"].node] == Ends(b"las", b"t")
 
 
 def test_nothing_is_inflated_when_nothing_is_wanted(tmp_path: Path) -> None:
     _, contents = contents_of(tmp_path, "gzip")
-    assert contents.ends([], 10) == {}
+    assert list(contents.ends([], 10)) == []
     assert compress(b"", "gzip")

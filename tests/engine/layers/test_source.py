@@ -267,6 +267,16 @@ def test_the_cache_stays_below_its_limit(tmp_path: Path) -> None:
     assert all(map(os.path.exists, paths))
 
 
+def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
+    found = open_bytes(tmp_path, podman(make_image(LAYERS)))
+    stale, fresh = (tmp_path / "scratch" / f"{name}.pdl.0a1b2c3d.new" for name in ("a", "b"))
+    for path in (stale, fresh):
+        path.touch()
+    os.utime(stale, (1, 1))
+    IndexCache(str(tmp_path / "scratch")).indexes(found.layers)
+    assert (stale.exists(), fresh.exists()) == (False, True)
+
+
 def test_a_broken_layer_leaves_nothing(tmp_path: Path) -> None:
     image = make_image(LAYERS)
     data = podman(image).replace(b"x" * 3000, b"y" * 3000)
