@@ -17,6 +17,8 @@ _NOT_OURS = {
 ELSEWHERE = {
     "engine/cli/call.py": "tests/engine/cli/test_main.py",
     "engine/cli/df.py": "tests/engine/cli/test_prune.py",
+    "engine/cli/download.py": "tests/engine/cli/test_archives.py",
+    "engine/cli/files.py": "tests/engine/cli/test_archives.py",
     "engine/cli/template_tokens.py": "tests/engine/cli/test_templates.py",
     "engine/connect.py": "tests/contract",
     "engine/engine.py": "tests/contract",
@@ -51,6 +53,7 @@ ELSEWHERE = {
     "engine/storage/reserve.py": "tests/engine/services/test_full_disk.py",
     "engine/storage/repack.py": "tests/engine/registry/test_push.py",
     "engine/storage/restore.py": "tests/engine/storage/test_repair.py",
+    "engine/storage/sink.py": "tests/engine/storage/test_archive_writer.py",
     "engine/storage/spool.py": "tests/engine/storage/test_archive.py",
     # What is drawn is held by the pictures in tests/golden/screens.
     "tui/app.py": "tests/tui/test_console.py",
