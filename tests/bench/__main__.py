@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import archive, console, pull, push, start, store
+from tests.bench import archive, console, layers, pull, push, start, store
 from tests.support import host
 
 PARTS = {
@@ -14,6 +14,7 @@ PARTS = {
     "push": push.run,
     "archive": archive.run,
     "store": store.run,
+    "layers": layers.run,
     "console": console.run,
 }
 
