@@ -451,6 +451,13 @@ ConsoleApp.ACTIONS = (
         "the last job",
         lambda app: "" if app.jobs.running else "nothing is at work",
     ),
+    Action(
+        "app.resume",
+        "resume",
+        lambda app: app.jobs.resume(),
+        "what was stopped last",
+        lambda app: "" if app.jobs.stopped else "nothing was stopped",
+    ),
     Action("app.jobs", "jobs", ConsoleApp.work, "what is at work"),
     Action("app.search", "search", ConsoleApp.search, "find an image to pull"),
     Action("app.login", "login", ConsoleApp.log_in, "to a registry"),

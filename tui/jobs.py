@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from engine.aio import offload
@@ -145,6 +145,8 @@ class Jobs:
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self.running: list[Job] = []
+        self.stopped: dict[tuple[str, str], Callable[[], Awaitable[None]]] = {}
+        """What can go on where it was cut: verb and subject, and what begins it again."""
         self._left: list[Job] = []  # nobody waits for these any more
         self._changed = changed
 
@@ -188,6 +190,11 @@ class Jobs:
                 job.cancel.cancel()
                 self._changed()
                 return
+
+    async def resume(self) -> None:
+        """Go on with what was stopped last."""
+        _, again = self.stopped.popitem()
+        await again()
 
     def finish(self, grace_seconds: float) -> None:
         """What was cancelled because the console ends has cleaned up, or the grace is over."""

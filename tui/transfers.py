@@ -14,7 +14,7 @@ from engine.model.container import ContainerSummary
 from engine.model.image import ImageSummary
 from tui import format
 from tui.jobs import SUBJECT
-from tui.widgets.canvas import middle
+from tui.widgets.canvas import Part, middle
 
 if TYPE_CHECKING:
     from tui.app import ConsoleApp
@@ -108,19 +108,30 @@ async def _job(
     *,
     kept: str = "",
 ) -> None:
-    """Do it, and say how it went: `done(value, "1.2 s")` goes on from the subject."""
+    """Do it, and say how it went: `done(value, "1.2 s")` goes on from the subject. With `kept`,
+    which says what is there after a cut, it can be resumed."""
     flash, jobs = console.flash, console.jobs
     named = middle(subject, SUBJECT)  # what became of it has room too
     if jobs.find(verb, subject):
         flash.say((f"{verb} ", "text"), (named, "strong"), (" goes on already", "text"))
         return
+
+    async def again() -> None:
+        await _job(console, verb, subject, work, done, kept=kept)
+
     began = time.monotonic()
+    jobs.stopped.pop((verb, subject), None)
     try:
         value = await jobs.run(verb, subject, work)
     except Cancelled:
-        kept = f"; {kept}" if kept else ""
-        flash.say((f"{verb} ", "text"), (named, "strong"), (f" cancelled{kept}", "text"))
+        said: list[Part] = [(f"{verb} ", "text"), (named, "strong"), (" cancelled", "text")]
+        if kept:
+            jobs.stopped[verb, subject] = again
+            said += [(f"; {kept}   ", "text"), (":resume", "text bold"), (" goes on", "dim")]
+        flash.say(*said)
     except EngineError as error:
+        if kept and isinstance(error, Unavailable):
+            jobs.stopped[verb, subject] = again
         console.fail(f"{verb} {named} failed", error)
     else:
         seconds = time.monotonic() - began

@@ -136,6 +136,22 @@ async def test_a_pull_is_cancelled_by_a_key() -> None:
         await shows(pilot, "cancel: nothing is at work")
 
 
+async def test_a_pull_that_was_stopped_goes_on() -> None:
+    scene = furnished()
+    scene.add_remote(REDIS, REDIS_LAYERS, step_seconds=0.2)
+    async with console(scene, pane="images") as pilot:
+        await pilot.press(":", *"resume", "enter")
+        await shows(pilot, "resume: nothing was stopped")
+        await pilot.press("p", *REDIS, "enter")
+        await shows(pilot, "◐ pull redis:7.4")
+        await pilot.press("ctrl+x")
+        await shows(pilot, "pull redis:7.4 cancelled; what came is kept   :resume goes on")
+        scene.add_remote(REDIS, REDIS_LAYERS, step_seconds=0.01)
+        await pilot.press(":", *"resume", "enter")
+        await shows(pilot, "redis:7.4 pulled in")
+        assert not pilot.app.jobs.stopped
+
+
 async def test_the_console_answers_while_a_pull_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     scene = furnished()
