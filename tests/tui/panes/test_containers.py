@@ -36,7 +36,7 @@ SHEETS = {
     "remove": ["ctrl+d"],
     "help": ["question_mark"],
     "palette": ["ctrl+p", "l", "o", "g"],
-    "command": ["colon", "r", "e", "s", "tab"],
+    "command": ["colon", "r", "e", "s", "t", "tab"],
     "filter": ["slash", "r", "u", "n", "space", "s", "h", "o", "p"],
     "marks": ["space", "space"],
 }
