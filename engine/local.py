@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from engine.engine import Capability
 from engine.errors import Conflict, NotFound
 from engine.kernel.cgroup import open_cgroup
 from engine.services.containers import ContainerService
-from engine.services.images import ImageService
-from engine.services.layers import LayerService
 from engine.services.lifecycle import Lifecycle
 from engine.services.networks import NetworkService
-from engine.services.registries import RegistryService
 from engine.services.streams import Streams
-from engine.services.system import SystemService, engine_info
 from engine.services.volumes import VolumeService
 from engine.storage import gc
 from engine.storage.container_store import ContainerStore
@@ -36,8 +33,12 @@ if TYPE_CHECKING:
     from engine.monitor.standby import Standby
     from engine.network.networking import Networking
     from engine.services.container_files import ContainerFiles
+    from engine.services.images import ImageService
+    from engine.services.layers import LayerService
     from engine.services.manifests import ManifestService
     from engine.services.prune import Pruning
+    from engine.services.registries import RegistryService
+    from engine.services.system import SystemService
 
 
 class LocalEngine:
@@ -55,22 +56,16 @@ class LocalEngine:
     def __init__(self, home: Home, *, demo: bool = False, standby: Standby | None = None) -> None:
         self._home = home
         self._demo = demo
-        self._info: EngineInfo | None = None
         self._streams = Streams()
         self._database = database = Database(home)
-        content = Content(home, database)
+        self._content = content = Content(home, database)
         self._image_store = image_store = ImageStore(database, content, self._places_of_images)
-        container_store = ContainerStore(database)
+        self._container_store = container_store = ContainerStore(database)
         volume_store = VolumeStore(database)
         self._network_store = network_store = NetworkStore(database)
         self._networking: Networking | None = None
-        snapshots = Snapshots(home, database)
+        self._snapshots = snapshots = Snapshots(home, database)
         self.volumes = VolumeService(home, volume_store, snapshots)
-        self.images = ImageService(
-            home, database, content, image_store, container_store.users, snapshots
-        )
-        self.layers = LayerService(home, database, image_store)
-        self.registries = RegistryService()
         self._lifecycle = lifecycle = Lifecycle(
             home,
             container_store,
@@ -81,14 +76,6 @@ class LocalEngine:
             self._open_networking,
             standby,
         )
-
-        def files() -> ContainerFiles:
-            from engine.services.container_files import ContainerFiles
-
-            return ContainerFiles(
-                home, database, content, image_store, container_store, snapshots, lifecycle
-            )
-
         self.networks = NetworkService(home, network_store, container_store, self._open_networking)
         self.containers = ContainerService(
             home,
@@ -96,15 +83,11 @@ class LocalEngine:
             lifecycle,
             self.volumes,
             self.networks,
-            self.images.get,
+            image_store.with_config,
             lambda: self.system.events(),
             self._streams,
-            files,
+            self._open_files,
         )
-        self.system = SystemService(
-            home, database, content, self.containers, image_store.count, self._streams,
-            self._open_pruning,
-        )  # fmt: skip
         if database.rebuilt is not None:
             self.system.tell_rebuilt(database.rebuilt)
         gc.start(home, database)
@@ -128,6 +111,14 @@ class LocalEngine:
             self._networking = Networking(self._home, self._network_store)
         return self._networking
 
+    def _open_files(self) -> ContainerFiles:
+        from engine.services.container_files import ContainerFiles
+
+        return ContainerFiles(
+            self._home, self._database, self._content, self._image_store, self._container_store,
+            self._snapshots, self._lifecycle,
+        )  # fmt: skip
+
     def _open_pruning(self) -> Pruning:
         from engine.services.prune import Pruning
 
@@ -143,18 +134,49 @@ class LocalEngine:
         if self._network_store.endpoints():
             self._open_networking().reconcile()
 
-    @property
+    # What a container's start and a list need not wait for is made when it is asked for.
+
+    @cached_property
+    def images(self) -> ImageService:
+        from engine.services.images import ImageService
+
+        return ImageService(
+            self._home, self._database, self._content, self._image_store,
+            self._container_store.users, self._snapshots,
+        )  # fmt: skip
+
+    @cached_property
     def manifests(self) -> ManifestService:
-        """Made when it is asked for: few commands do."""
         from engine.services.manifests import ManifestService
 
         return ManifestService(self._home)
 
-    @property
+    @cached_property
+    def layers(self) -> LayerService:
+        from engine.services.layers import LayerService
+
+        return LayerService(self._home, self._database, self._image_store)
+
+    @cached_property
+    def registries(self) -> RegistryService:
+        from engine.services.registries import RegistryService
+
+        return RegistryService()
+
+    @cached_property
+    def system(self) -> SystemService:
+        from engine.services.system import SystemService
+
+        return SystemService(
+            self._home, self._database, self._content, self.containers, self._image_store.count,
+            self._streams, self._open_pruning,
+        )  # fmt: skip
+
+    @cached_property
     def info(self) -> EngineInfo:
-        if self._info is None:  # scripts seldom ask
-            self._info = engine_info(self._home, demo=self._demo)
-        return self._info
+        from engine.services.system import engine_info
+
+        return engine_info(self._home, demo=self._demo)
 
     def close(self) -> None:
         """Ends every stream it has given out."""

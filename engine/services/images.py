@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from engine.home import Home
     from engine.oci.config import ImageDocument
     from engine.storage.content import Content
-    from engine.storage.image_store import ImageRow, ImageStore, ListedImage
+    from engine.storage.image_store import ImageStore, ListedImage
     from engine.storage.metadata import Database
     from engine.storage.snapshots import Snapshots
 
@@ -83,11 +83,6 @@ class ImageService:
             layers=row.layers,
             used_by=tuple(users.get(row.id, ())),
         )
-
-    def get(self, ref: str) -> tuple[ImageRow, ImageConfig]:
-        """What a container is made of. Raises NotFound with the hint to pull."""
-        row = self._store.get(ref)
-        return row, _config(self._store.config(row))
 
     def inspect(self, ref: str) -> Image:
         row = self._store.get(ref)

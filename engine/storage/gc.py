@@ -16,7 +16,6 @@ import time
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from engine.model.image import Removed
 from engine.oci.digest import ChainID
 from engine.oci.reference import parse_reference
 from engine.storage import content, leases, reserve
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from engine.home import Home
+    from engine.model.image import Removed
     from engine.storage.image_store import Dropped, ImageStore
     from engine.storage.metadata import Database
 
@@ -64,6 +64,8 @@ def remove_image(
 
     Raises NotFound, Conflict (containers use it; an id with several names).
     """
+    from engine.model.image import Removed
+
     database.make_room()
     _write_marker(home)
     unlinked = images.remove(ref, force=force)

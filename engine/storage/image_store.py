@@ -353,6 +353,11 @@ class ImageStore:
 
         return parse_config(self._content.read(Digest(image.id)))
 
+    def with_config(self, ref: str) -> tuple[ImageRow, ImageDocument]:
+        """What a container is made of. Raises NotFound with the hint to pull, Corrupt."""
+        row = self.get(ref)
+        return row, self.config(row)
+
     def set_waste(self, image: ImageID, waste_bytes: int) -> None:
         """Remember what the layer index says, for lists."""
         with self._database.transaction() as cursor:

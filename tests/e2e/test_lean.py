@@ -23,12 +23,12 @@ ENGINE = """
 cli cli.call cli.containers cli.main cli.output cli.parser connect engine errors home journal kernel
 kernel.cgroup kernel.cgroup_v1 kernel.cgroup_v2 kernel.conntrack kernel.files kernel.libc
 kernel.mount kernel.namespaces kernel.netlink kernel.nftables kernel.process kernel.rtnetlink
-kernel.xattr local model model.container model.image model.network model.system model.volume monitor
+kernel.xattr local model model.container model.network model.volume monitor
 monitor.client monitor.protocol network network.bridge network.endpoint network.fabric
 network.firewall network.ipam network.networking network.ports network.reconcile oci oci.digest
 oci.reference runtime runtime.failure services services.container_config services.containers
-services.images services.lifecycle services.names services.networks services.run
-services.streams services.system services.volumes storage storage.container_store storage.content
+services.lifecycle services.names services.networks services.run
+services.streams services.volumes storage storage.container_store storage.content
 storage.gc storage.image_store storage.leases storage.metadata storage.network_store
 storage.reserve storage.snapshots storage.trash storage.volume_store units
 """
