@@ -187,9 +187,10 @@ class ListTable(Movable):
 
     def _cursor_moved(self) -> None:
         key = self.rows[self.cursor].key if self.rows else ""
-        room = max(1, self.size.height - self.titles)
-        self.top = max(min(self.top, self.cursor), self.cursor - room + 1)
-        self.top = max(0, min(self.top, len(self.rows) - room))
+        room = self.size.height - self.titles
+        if room > 0:  # else it has no place yet, and shows the cursor once it has
+            self.top = max(min(self.top, self.cursor), self.cursor - room + 1)
+            self.top = max(0, min(self.top, len(self.rows) - room))
         if key != self._key:
             self._key = key
             self.post_message(self.Chosen(self, key))
