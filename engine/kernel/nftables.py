@@ -165,7 +165,11 @@ class Table:
         return attributes(body, 4).get(6, b"\0\0")[2:].rstrip(b"\0").decode("utf-8", "replace")
 
     def elements(self, netlink: Netlink, set_name: str) -> dict[bytes, bytes]:
-        """The elements of a set or map, by key; ENOENT when there is none of this name."""
+        """The elements of a set or map, by key; ENOENT when there is none of this name.
+
+        Some may be missing for a moment after thousands were added: the kernel's hash table is
+        still growing.
+        """
         kind, _, payload = self._request(_GETSETELEM, 0, text(2, set_name))
         found: dict[bytes, bytes] = {}
         for body in netlink.get(kind, payload):

@@ -16,6 +16,7 @@ from engine.kernel.nftables import (
     padded,
 )
 from tests.support import lab
+from tests.support.monitored import until
 
 pytestmark = pytest.mark.root
 KEY, TARGET = (INET_PROTO, INET_SERVICE), (IPV4_ADDR, INET_SERVICE)
@@ -102,7 +103,7 @@ def test_more_elements_than_one_attribute_holds(tmp_path: Path) -> None:
             socket,
             [table.create(), table.new_set("ports", KEY, TARGET), *table.add("ports", items)],
         )
-        assert table.elements(socket, "ports") == dict(items)
+        until(lambda: table.elements(socket, "ports") == dict(items))
         nftables.apply(socket, table.remove("ports", items))
         assert table.elements(socket, "ports") == {}
 
