@@ -19,12 +19,15 @@ CI = os.environ.get("CI") == "true"
 ROOT = os.geteuid() == 0
 TOOLS = (
     "docker-registry", "busybox", "debootstrap", "nft", "ip", "tmux", "strace", "mkfs.ext4",
-    "buildah", "podman", "skopeo", "umoci",
+    "buildah", "podman", "skopeo", "umoci", "strip", "ps",
 )  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for name in ("PYDOCK_ROOT", "PYDOCK_RUN_ROOT", "PYDOCK_SYNC", "SSH_CONNECTION", "NO_COLOR"):
+    for name in (
+        "PYDOCK_ROOT", "PYDOCK_RUN_ROOT", "PYDOCK_SYNC", "SSH_CONNECTION", "NO_COLOR",
+        "PYTHONUNBUFFERED",  # a user's output is buffered
+    ):  # fmt: skip
         os.environ.pop(name, None)
     if ROOT and not config.option.collectonly:
         host.enter()

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from engine.errors import EngineError, InvalidInput
 
@@ -45,6 +45,24 @@ def main() -> int:
 
 def code_of(call: Callable[[], int]) -> int:
     """The exit code that `call` gives; what it raises is said on standard error."""
+    try:
+        return _said(call)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            _let_go(stream)
+
+
+def _let_go(stream: TextIO) -> None:
+    """What a lost terminal did not take is dropped, or Python would end with a code of its own."""
+    try:
+        stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _said(call: Callable[[], int]) -> int:
     try:
         return call()
     except EngineError as error:

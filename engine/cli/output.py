@@ -86,8 +86,9 @@ class Output:
         self.error_data(f"{scrub(text)}\n".encode("utf-8", "replace"))
 
     def error_data(self, data: bytes) -> None:
-        """Bytes on standard error, behind all that was said before."""
-        self.flush()
+        """Bytes on standard error, behind all that was said before, if that could be said."""
+        with contextlib.suppress(OSError):
+            self._out.flush()
         with _writing("standard error"):
             self._err.write(data)
             self._err.flush()

@@ -65,6 +65,7 @@ def test_who_detaches_finds_it_again(box: str) -> None:
         terminal.until("back 42")
         terminal.type("exit 5\n")
         assert terminal.wait() == 5
+    assert pydock("wait", "shell") == "5\n"
     assert "Exited (5)" in pydock("ps", "-a")
     pydock("rm", "shell")
 
