@@ -1,6 +1,7 @@
 """The console on a scene: in a pilot, or as a program in a pty. Screens are kept as golden text."""
 
 import contextlib
+import difflib
 import os
 import sys
 import time
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from textual.pilot import Pilot
 
 from tests.support.scene import NOW_NS, Scene
@@ -71,7 +73,11 @@ async def matches_golden(pilot: Pilot[Any], name: str) -> None:
     kept, deadline = path.read_text(), time.monotonic() + PATIENCE_SECONDS
     while screen(pilot) != kept and time.monotonic() < deadline:
         await pilot.pause(0.02)
-    assert screen(pilot) == kept, f"{path} (PYDOCK_GOLDEN=write keeps the new one)"
+    found = screen(pilot)
+    if found != kept:
+        changes = difflib.ndiff(kept.splitlines(), found.splitlines())
+        shown = "\n".join(line for line in changes if not line.startswith(" "))
+        pytest.fail(f"{path} (PYDOCK_GOLDEN=write keeps the new one)\n{shown}")
 
 
 def freeze_clock() -> None:

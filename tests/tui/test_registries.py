@@ -46,8 +46,9 @@ async def test_logout_says_what_it_left() -> None:
 async def test_search_finds_a_repository_and_begins_a_pull() -> None:
     async with console(with_results(), (120, 36)) as pilot:
         await pilot.press("S", *"redis")
-        await shows(pilot, "search for an image", "enter asks")
+        await shows(pilot, "search for an image", "› redis", "enter asks")
         await pilot.press("enter")
+        await shows(pilot, "3 repositories")
         await matches_golden(pilot, "search-120x36")
         await pilot.press("down", "enter")
         await shows(pilot, ": pull bitnami/redis")
