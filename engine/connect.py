@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -32,10 +33,16 @@ def connect(
     if starting:
         from engine.monitor.standby import Standby
 
-        standby = Standby(home.cgroup_path("monitors"))
+        with contextlib.suppress(OSError):  # the start will say what is in the way
+            standby = Standby(home.cgroup_path("monitors"))
     from engine.local import LocalEngine
 
-    return LocalEngine(home, demo=demo, standby=standby)
+    try:
+        return LocalEngine(home, demo=demo, standby=standby)
+    except BaseException:
+        if standby is not None:
+            standby.kill()
+        raise
 
 
 def open_layer_files() -> Layers:

@@ -1,5 +1,7 @@
 """The engine of this host: opened, shared, repaired at its opening, erased."""
 
+import contextlib
+import errno
 import os
 import select
 import shutil
@@ -16,6 +18,7 @@ from engine.engine import Capability
 from engine.errors import Conflict
 from engine.local import LocalEngine
 from engine.model.container import CreateOptions
+from engine.monitor.standby import Standby
 from tests.support import images
 from tests.support.images import File, layout_tar
 
@@ -160,3 +163,29 @@ def test_a_standby_that_was_not_needed_ends_with_the_engine(roots: tuple[str, st
         [sys.executable, "-c", script, *roots], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["1", "0"]
+
+
+def test_an_engine_that_does_not_open_leaves_no_monitor_waiting(
+    roots: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Standby] = []
+    monkeypatch.setattr(Standby, "_settle", lambda self, path: made.append(self))
+    connect(*roots).close()
+    with contextlib.closing(sqlite3.connect(f"{roots[0]}/db.sqlite")) as database:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        database.execute(f"PRAGMA user_version = {version + 1}")
+        with pytest.raises(Conflict, match="newer"):
+            connect(*roots, starting=True)
+        database.execute(f"PRAGMA user_version = {version}")
+    assert not os.path.exists(f"/proc/{made[0].pid}")
+
+
+def test_a_monitor_that_cannot_be_made_beforehand_is_no_reason_not_to_open(
+    roots: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> int:
+        raise PermissionError(errno.EPERM, "not today", path)
+
+    monkeypatch.setattr("engine.monitor.standby.readonly_clone", refuse)
+    with connect(*roots, starting=True) as engine:
+        assert engine.containers.list() == []
