@@ -73,9 +73,8 @@ def launch(
         monitor = _Monitor(standby or Standby(home.cgroup_path("monitors")), directory)
         with contextlib.ExitStack() as opened:
             try:
-                lock = _lock(directory)
+                lock = monitor.lock()
                 opened.callback(os.close, lock)
-                monitor.owns_directory = True
                 _clear(directory)
                 spec = specify()
                 work = os.memfd_create("pydock-work", os.MFD_CLOEXEC)
@@ -115,7 +114,13 @@ class _Monitor:
         self._standby = standby
         self._directory = directory
         self._cgroup: Cgroup | None = None
-        self.owns_directory = False  # the lock in it is ours
+        self._owns_directory = False
+
+    def lock(self) -> int:
+        """The directory's lock; from here on its content goes with `undo`. Raises Conflict."""
+        lock = _lock(self._directory)
+        self._owns_directory = True
+        return lock
 
     def prepare(self, plan: dict[str, Any]) -> None:
         """The container's cgroup exists. Raises StepError."""
@@ -148,13 +153,13 @@ class _Monitor:
         return self._standby.pid
 
     def undo(self) -> None:
-        """It and what it may have made is gone; the lock is still ours."""
+        """It and what it may have made is gone, before the lock is."""
         self._standby.kill()
         if self._cgroup is not None:
             with contextlib.suppress(OSError):
                 self._cgroup.kill()
                 self._cgroup.remove()
-        if not self.owns_directory:
+        if not self._owns_directory:
             return
         import shutil  # with its compressors, for failures alone
 

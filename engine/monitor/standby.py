@@ -79,7 +79,7 @@ class Standby:
                     setsigmask=(),
                 )
             except OSError:
-                self._close()
+                self.release()
                 raise
         self._trouble: StepError | None = None
         self._settling = threading.Thread(target=self._settle, args=(cgroup_path,))
@@ -117,17 +117,14 @@ class Standby:
         text = os.pread(self._errors, _COMPLAINT_BYTES, 0).decode(errors="replace")
         return text.strip().rpartition("\n")[2]
 
-    def release(self) -> None:
-        """It is on its own: nothing of it is open here any more."""
-        self._close()
-
     def kill(self) -> None:
         """There is no such process."""
         self._settling.join()  # before the number is free for others
         os.kill(self.pid, 9)  # our child, not reaped yet: the number is its own
         os.waitpid(self.pid, 0)
-        self._close()
+        self.release()
 
-    def _close(self) -> None:
+    def release(self) -> None:
+        """It is on its own: nothing of it is open here any more."""
         self.channel.close()
         os.close(self._errors)
