@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import until
+
 pytestmark = pytest.mark.root
 
 Pydock = Callable[..., subprocess.CompletedProcess[str]]
@@ -119,10 +121,7 @@ def test_containers_outlive_their_starter(debian: str, pydock: Pydock) -> None:
 
 def test_a_removed_container_is_gone_though_nobody_waits(debian: str, pydock: Pydock) -> None:
     pydock("run", "-d", "--rm", debian, "true")
-    deadline = time.monotonic() + 10
-    while pydock("ps", "-aq").stdout:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: not pydock("ps", "-aq").stdout)
 
 
 def test_ten_runs_at_once(debian: str, pydock: Pydock) -> None:

@@ -1,6 +1,5 @@
 """The demo comes up, may come up again, and goes without a trace."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from engine import demo
 from engine.connect import connect
 from engine.local import LocalEngine
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.root
 
@@ -29,10 +29,7 @@ def states(engine: LocalEngine) -> dict[str, str]:
 def test_three_containers_run_and_do_something(engine: LocalEngine, roots: tuple[str, str]) -> None:
     assert states(engine) == dict.fromkeys(NAMES, "running")
     assert demo.NETWORK in [network.name for network in engine.networks.list()]
-    deadline = time.monotonic() + 10
-    while not list(engine.containers.logs("web")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: list(engine.containers.logs("web")))
     kept = Path(roots[0], "volumes", demo.VOLUME, "_data", "requests")
     assert kept.read_text().startswith("1\n")
 

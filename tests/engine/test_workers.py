@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 from engine.errors import Conflict
 from engine.workers import Worker, WorkerDied
+from tests.support.waiting import until
 
 MODULE = "tests.support.worker_calls"
 
@@ -80,10 +80,7 @@ def test_worker_dies_with_its_parent(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and _alive(pid):
-        time.sleep(0.01)
-    assert not _alive(pid)
+    until(lambda: not _alive(pid), seconds=5)
 
 
 def _alive(pid: int) -> bool:

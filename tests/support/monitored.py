@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,11 +157,3 @@ def everything(session: client.MonitorSession) -> tuple[bytes, bytes]:
         if not data:
             return b"".join(found["stdout"]), b"".join(found["stderr"])
         found[stream].append(data)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Returns when `condition()` is true; fails after ten seconds."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.002)

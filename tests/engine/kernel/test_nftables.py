@@ -16,7 +16,7 @@ from engine.kernel.nftables import (
     padded,
 )
 from tests.support import lab
-from tests.support.monitored import until
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.root
 KEY, TARGET = (INET_PROTO, INET_SERVICE), (IPV4_ADDR, INET_SERVICE)

@@ -12,7 +12,8 @@ import pytest
 from engine.engine import Cancel
 from engine.errors import Cancelled, Unavailable
 from engine.monitor import client, protocol
-from tests.support.monitored import Monitored, everything, until
+from tests.support.monitored import Monitored, everything
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.root
 

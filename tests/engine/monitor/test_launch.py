@@ -11,7 +11,8 @@ from engine.errors import Conflict, EngineError
 from engine.kernel.process import is_alive
 from engine.monitor import client
 from engine.monitor.launch import launch
-from tests.support.monitored import REPOSITORY, Host, Monitored, until
+from tests.support.monitored import REPOSITORY, Host, Monitored
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.root
 

@@ -14,7 +14,8 @@ import pytest
 from engine.errors import Conflict
 from engine.kernel.process import is_alive
 from engine.monitor import client, protocol
-from tests.support.monitored import REPOSITORY, Monitored, until
+from tests.support.monitored import REPOSITORY, Monitored
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.root
 

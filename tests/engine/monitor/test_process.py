@@ -8,7 +8,8 @@ import time
 import pytest
 
 from engine.errors import NotFound
-from tests.support.monitored import Monitored, everything, until
+from tests.support.monitored import Monitored, everything
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.root
 

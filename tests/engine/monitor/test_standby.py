@@ -10,7 +10,8 @@ from engine.kernel.process import start_time
 from engine.monitor import standby
 from engine.monitor.standby import Standby
 from tests.support.host import CGROUP_PARENT
-from tests.support.monitored import REPOSITORY, until
+from tests.support.monitored import REPOSITORY
+from tests.support.waiting import until
 
 CGROUP = f"{CGROUP_PARENT}/monitors"
 

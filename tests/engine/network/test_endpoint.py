@@ -1,10 +1,9 @@
-import time
-
 import pytest
 
 from engine.kernel.namespaces import inside
 from engine.network import endpoint
 from tests.support.lab import Lab, ip, run, sysctl, tcp
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.root
 
@@ -79,10 +78,7 @@ def test_link_goes_with_its_namespace(lab: Lab) -> None:
     root = lab.root()
     made = root.networking.connect("bridge", "a" * 64, "web")
     root.networking.disconnect("a" * 64)
-    deadline = time.monotonic() + 5
-    while made.interface in run(lab.host, "ip", "link", "show"):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: made.interface not in run(lab.host, "ip", "link", "show"), seconds=5)
 
 
 def test_small_mtu_of_the_way_out_reaches_the_container(lab: Lab) -> None:

@@ -12,6 +12,7 @@ from engine.network.reconcile import erase
 from engine.storage.metadata import Database
 from engine.storage.network_store import NetworkStore
 from tests.support.lab import HOST, OUTSIDE, Lab, Root, ip, ruleset, run, tcp
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.root
 NAMES = ("bridge", "other", "inside")
@@ -40,10 +41,7 @@ def agrees(lab: Lab, root: Root) -> None:
     for port in ports:
         assert f"{port.protocol} . {port.host_port} : " in text
     wanted = {f"pdv{row.id[:8]}" for row in rows}
-    deadline = time.monotonic() + 5
-    while {name for name in our_links(lab) if name.startswith("pdv")} != wanted:
-        assert time.monotonic() < deadline, (our_links(lab), wanted)
-        time.sleep(0.01)
+    until(lambda: {name for name in our_links(lab) if name.startswith("pdv")} == wanted, seconds=5)
 
 
 def test_nothing_to_do_is_nothing_done(lab: Lab, root: Root) -> None:
@@ -197,9 +195,7 @@ def test_deleted_bridge_is_made_again_under_running_containers(lab: Lab, root: R
     assert "made again" in bridge_line
     assert "plugged" in port_line
     assert root.networking.reconcile() == ()
-    deadline = time.monotonic() + 5
-    while tcp(lab.outside, HOST, 8080) != f"web {OUTSIDE}":
-        assert time.monotonic() < deadline
+    until(lambda: tcp(lab.outside, HOST, 8080) == f"web {OUTSIDE}", seconds=5)
 
 
 def test_strays_with_our_mark_are_removed_and_others_stay(lab: Lab, root: Root) -> None:

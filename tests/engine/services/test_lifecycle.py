@@ -24,6 +24,7 @@ from engine.model.container import ContainerSummary, CreateOptions
 from engine.monitor.client import MonitorSession
 from engine.storage.container_store import ContainerStore
 from engine.storage.metadata import Database
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.root
 
@@ -61,13 +62,6 @@ def kill_monitor(engine: LocalEngine, container: str) -> None:
     os.close(process)
     lock = state_file(engine, container).with_name("monitor.lock")
     subprocess.run(["flock", str(lock), "true"], check=True)  # it is dead when this is free
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + HANG_SECONDS
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def at_once(*calls: Callable[[], object]) -> list[BaseException | None]:
@@ -108,7 +102,10 @@ def test_an_end_that_nobody_saw_is_folded_when_it_is_looked_at(
         kill_monitor(engine, container)
         assert look(container).state == "running"  # it does not need its monitor
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda at=look, of=container: at(of).state == "exited")  # type: ignore[misc]
+        until(
+            lambda at=look, of=container: at(of).state == "exited",  # type: ignore[misc]
+            seconds=HANG_SECONDS,
+        )
         row = look(container)
         assert (row.exit_code, row.pid) == (255, 0)
         assert row.error == "exit code unknown: its monitor was killed"
@@ -121,7 +118,7 @@ def test_one_that_removes_itself_does_so_without_its_monitor(
     container = started(engine, image, rm=True)
     kill_monitor(engine, container)
     os.kill(row_of(engine, container).pid, signal.SIGKILL)
-    eventually(lambda: engine.containers.list(all=True) == [])
+    until(lambda: engine.containers.list(all=True) == [], seconds=HANG_SECONDS)
     with pytest.raises(NotFound, match="no such container"):
         engine.containers.inspect(container)
 
@@ -143,7 +140,7 @@ def test_every_verb_works_without_a_monitor(engine: LocalEngine, image: str, ver
         return
     else:
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not lives(pid))
+        until(lambda: not lives(pid), seconds=HANG_SECONDS)
         engine.containers.start(container)
     expected = "running" if verb in ("restart", "start") else "exited"
     row = row_of(engine, container)
@@ -211,7 +208,7 @@ def test_a_start_that_nobody_recorded_is_seen(engine: LocalEngine, image: str) -
 def test_a_start_that_nobody_recorded_can_end(engine: LocalEngine, image: str) -> None:
     container = started(engine, image, "sh", "-c", "sleep 0.3; exit 3")
     with_row(engine, container, state="created", pid=0, started_ns=0)
-    eventually(lambda: row_of(engine, container).state == "exited")
+    until(lambda: row_of(engine, container).state == "exited", seconds=HANG_SECONDS)
     row = row_of(engine, container)
     assert (row.exit_code, row.error) == (3, "")
     assert row.started_ns
@@ -221,7 +218,7 @@ def test_a_start_that_nobody_recorded_can_end(engine: LocalEngine, image: str) -
 def test_a_start_that_nobody_recorded_can_remove_itself(engine: LocalEngine, image: str) -> None:
     container = started(engine, image, "sleep", "0.3", rm=True)
     with_row(engine, container, state="created", pid=0, started_ns=0)
-    eventually(lambda: engine.containers.list(all=True) == [])
+    until(lambda: engine.containers.list(all=True) == [], seconds=HANG_SECONDS)
 
 
 @pytest.mark.parametrize("verb", ["remove", "stop"])
@@ -358,7 +355,10 @@ def test_a_removal_waits_for_an_end_that_is_being_folded(
 ) -> None:
     container = engine.containers.create(CreateOptions(image, command=("true",), network="none"))
     session = engine.containers.start_attached(container)  # it is asked to fold, and sleeps
-    eventually(lambda: (state_file(engine, container).with_name("exit.json")).exists())
+    until(
+        lambda: (state_file(engine, container).with_name("exit.json")).exists(),
+        seconds=HANG_SECONDS,
+    )
     assert row_of(engine, container).state == "running"
     looks = 0
     at_rest = engine._lifecycle.at_rest

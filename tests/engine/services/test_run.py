@@ -4,7 +4,6 @@ import fcntl
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from engine.home import Home
 from engine.local import LocalEngine
 from engine.model.container import CreateOptions
 from engine.services.run import Run, read_exit, read_state, retire
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.root
 
@@ -30,10 +30,7 @@ def container(engine: LocalEngine, image: str) -> str:
     made = engine.containers.create(CreateOptions(image, command=command, network="none"))
     engine.containers.start(made)
     status = Path(f"/proc/{pid_of(engine, made)}/status")
-    deadline = time.monotonic() + 10
-    while not catches(status, signal.SIGUSR1):  # the shell has read its first line
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    until(lambda: catches(status, signal.SIGUSR1))  # the shell has read its first line
     return made
 
 
