@@ -426,13 +426,15 @@ class Lifecycle:
 
     def reconcile(self) -> None:
         """All rows are settled; what killed removals left of run directories and locks is gone."""
-        for row in self._store.list_(_ON):
+        rows = self._store.list_(_ON)
+        for row in rows:
             self.settle(row)
+        settled = {row.id for row in rows}
         ids = self._store.ids()
         for container_id in _entries(f"{self._home.run_root}/containers"):
             directory = self._home.run_dir(container_id)
             if container_id in ids:
-                if os.path.exists(f"{directory}/state.json"):
+                if container_id not in settled and os.path.exists(f"{directory}/state.json"):
                     found = self._store.find(container_id)
                     if found is not None:
                         self.settle(found)

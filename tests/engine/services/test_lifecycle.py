@@ -415,3 +415,20 @@ def test_a_lock_without_a_container_is_gone(engine: LocalEngine, image: str) -> 
     connect(engine.info.root, engine.info.run_root).close()
     assert not lock.exists()
     assert lock.with_name(container).exists()
+
+
+def test_opening_an_engine_looks_once_at_each_container_that_runs(
+    engine: LocalEngine, image: str
+) -> None:
+    for _ in range(3):
+        started(engine, image)
+    script = f"""if True:
+        import sys
+        from engine.connect import connect
+        opened = []
+        sys.addaudithook(lambda event, given: event == "open" and opened.append(str(given[0])))
+        connect({engine.info.root!r}, {engine.info.run_root!r}).close()
+        print(sum(path.endswith("/monitor.lock") for path in opened))
+    """
+    counted = subprocess.check_output([sys.executable, "-c", script])
+    assert int(counted) == 3
