@@ -35,14 +35,14 @@ COMMON = {
 OTHERS = {
     "analyze": "layers:ANALYZE",
     "attach": "attached:ATTACH",
-    "compare": "compare:COMPARE",
     "commit": "changes:COMMIT",
+    "compare": "compare:COMPARE",
     "copy": "copy:COPY",
     "create": "run:CREATE",
     "diff": "changes:DIFF",
     "events": "events:EVENTS",
-    "fsck": "system:FSCK",
     "export": "changes:EXPORT",
+    "fsck": "system:FSCK",
     "history": "images:HISTORY",
     "import": "archives:IMPORT",
     "inspect": "inspect:INSPECT",
@@ -169,9 +169,8 @@ _ALIASES = {
 # The exit command's way in: not for people.
 _HIDDEN = {"container": {"cleanup": "lifecycle:CLEANUP"}}
 _NOT_YET = (
-    "build builder buildx checkpoint compose config context cp "
-    "node plugin search secret service stack swarm trust update "
-    "connect disconnect prune"
+    "build builder buildx checkpoint compose config connect context cp disconnect node plugin "
+    "secret service stack swarm trust update"
 )  # fmt: skip
 GLOBALS = (
     Flag("root", "Where images and containers are kept", kind="string"),
