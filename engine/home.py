@@ -73,6 +73,11 @@ class Home(NamedTuple):
     def events_path(self) -> str:
         return f"{self.run_root}/events.log"
 
+    @property
+    def still_dir(self) -> str:
+        """There only while somebody holds a container still, or has died of it."""
+        return f"{self.run_root}/still"
+
 
 def open_home(root: str | None = None, run_root: str | None = None) -> Home:
     """The roots, made if they were not there (0700). `PYDOCK_ROOT`, `PYDOCK_RUN_ROOT` are the

@@ -92,7 +92,7 @@ class LocalEngine:
             self.system.tell_rebuilt(database.rebuilt)
         gc.start(home, database)
         lifecycle.reconcile()
-        if os.path.exists(f"{home.run_root}/still"):
+        if os.path.exists(home.still_dir):
             from engine.services.stillness import end_abandoned
 
             end_abandoned(home, lifecycle)

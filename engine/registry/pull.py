@@ -278,9 +278,6 @@ class _Pull:
 
     def _keep(self, document: Descriptor) -> None:
         data = self._documents[document.digest]
-        if document.digest.startswith("sha256:"):
-            self._content.put(data)
-            return
         ingest = self._content.ingest(document.digest, len(data), cancel=self._stop)
         if ingest is not None:
             with ingest:

@@ -19,20 +19,15 @@ if TYPE_CHECKING:
     from engine.storage.container_store import ContainerRow
 
 
-def directory_of(home: Home) -> str:
-    """There only while somebody holds a container still, or has died of it."""
-    return f"{home.run_root}/still"
-
-
 @contextlib.contextmanager
 def still(home: Home, lifecycle: Lifecycle, row: ContainerRow) -> Iterator[None]:
     """Its processes stand still meanwhile, if it runs and they do not already. Raises Unavailable
     when they cannot be frozen."""
-    note = f"{directory_of(home)}/{row.id}.{os.getpid()}"
+    note = f"{home.still_dir}/{row.id}.{os.getpid()}"
     is_ours = False
     with lifecycle.at_rest(row.id) as found:
         if found is not None and found.state == "running":
-            os.makedirs(directory_of(home), mode=0o700, exist_ok=True)
+            os.makedirs(home.still_dir, mode=0o700, exist_ok=True)
             with open(note, "w") as file:
                 file.write(str(process.start_time(os.getpid())))
             is_ours = True
@@ -51,9 +46,9 @@ def still(home: Home, lifecycle: Lifecycle, row: ContainerRow) -> Iterator[None]
 
 def end_abandoned(home: Home, lifecycle: Lifecycle) -> None:
     """What dead processes held still goes on."""
-    for name in os.listdir(directory_of(home)):
+    for name in os.listdir(home.still_dir):
         container_id, _, pid = name.partition(".")
-        note = f"{directory_of(home)}/{name}"
+        note = f"{home.still_dir}/{name}"
         try:
             with open(note) as file:
                 started = file.read()
@@ -75,4 +70,4 @@ def _forget(home: Home, note: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(note)
     with contextlib.suppress(OSError):  # somebody else has one
-        os.rmdir(directory_of(home))
+        os.rmdir(home.still_dir)
