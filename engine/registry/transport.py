@@ -67,6 +67,7 @@ class Response:
         self._connection = connection
         self._sock = sock
         self._raw = raw
+        self._is_given_back = False
         self._window_start = time.monotonic()
         self._window_bytes = 0
 
@@ -109,7 +110,10 @@ class Response:
         self._window_start, self._window_bytes = time.monotonic(), 0
 
     def close(self) -> None:
-        """Gives the connection back, if nothing is left in it."""
+        """Gives the connection back, if nothing is left in it; harmless when done before."""
+        if self._is_given_back:  # somebody else may have it already
+            return
+        self._is_given_back = True
         whole = self._raw.isclosed() or self._raw.length == 0
         self._raw.close()
         self._transport.give_back(

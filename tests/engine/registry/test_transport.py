@@ -64,6 +64,25 @@ def test_connection_is_used_again(transport: Transport) -> None:
     assert len(clients) == 1
 
 
+def test_connection_closed_twice_serves_one_at_a_time(transport: Transport) -> None:
+    clients: set[int] = set()
+
+    def answer(exchange: Exchange) -> bool:
+        clients.add(exchange.client_address[1])
+        return hello(exchange)
+
+    with FaultServer(answer) as server:
+        with transport.request("GET", server.url, {}) as first:
+            assert first.read(5, "body") == b"hello"
+        first.close()
+        with (
+            transport.request("GET", server.url, {}) as one,
+            transport.request("GET", server.url, {}) as other,
+        ):
+            assert one.read(5, "body") + other.read(5, "body") == b"hellohello"
+    assert len(clients) == 2
+
+
 def test_connection_closed_while_idle_is_replaced_silently(transport: Transport) -> None:
     def answer(exchange: Exchange) -> bool:
         hello(exchange)
