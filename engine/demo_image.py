@@ -19,9 +19,10 @@ import random
 import shutil
 import struct
 import tarfile
-from typing import IO, NamedTuple
+from typing import IO
 
 from engine.errors import Unavailable
+from engine.named_tuple import NamedTuple
 
 REFERENCE = "pydock/demo:1"
 TOOLS = (

@@ -8,9 +8,9 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from engine.errors import Conflict, InvalidInput, Unavailable, Unsupported
+from engine.named_tuple import NamedTuple
 
 ROOT = "/var/lib/pydock"
 RUN_ROOT = "/run/pydock"

@@ -6,9 +6,10 @@ action is its id up to the dot: `containers.stop` acts while the containers pane
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.errors import InvalidInput
+from engine.named_tuple import NamedTuple
 
 
 def always(owner: Any) -> str:

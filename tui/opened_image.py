@@ -1,11 +1,11 @@
 """An image that the console looks into: what its layers hold, read in threads, closed once."""
 
 import threading
-from typing import NamedTuple
 
 from engine.engine import Engine
 from engine.errors import NotFound
 from engine.model.layer import FileTree, LayerInfo, WasteRow
+from engine.named_tuple import NamedTuple
 from tui.file_filter import matching
 
 FEW = 3  # so many files of a directory are one row

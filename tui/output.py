@@ -11,7 +11,6 @@ import functools
 import operator
 import unicodedata
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from rich.cells import get_character_cell_size
 from rich.console import RenderableType
@@ -23,6 +22,7 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.worker import WorkerFailed
 
+from engine.named_tuple import NamedTuple
 from tui.terminal import Terminal
 from tui.theme import Theme
 

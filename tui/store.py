@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Hashable, Iterable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar  # noqa: TID251  # a generic one
 
 from engine.model.container import ContainerSummary
 from engine.model.event import Event

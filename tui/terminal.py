@@ -4,9 +4,9 @@ import os
 import select
 import threading
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from engine.errors import Unsupported
+from engine.named_tuple import NamedTuple
 
 
 class Terminal(NamedTuple):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from engine import units
 from engine.cli.containers import FORMAT, SHORT_ID, describe_status
 from engine.cli.output import Fields, Listing, ellipsis, print_rows, quoted
 from engine.cli.parser import Command, Flag
 from engine.errors import Unsupported
+from engine.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from engine.cli.call import Call

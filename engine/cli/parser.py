@@ -7,9 +7,10 @@ rules are not docker's: https://pkg.go.dev/github.com/spf13/pflag.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineError, InvalidInput, Unsupported
+from engine.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from engine.cli.call import Call

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from engine import units
 from engine.cli.containers import FORMAT, SHORT_ID
 from engine.cli.output import Listing, Output, print_rows
 from engine.cli.parser import Command, Flag
 from engine.errors import NotFound
+from engine.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from engine.cli.call import Call

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from engine.errors import InvalidInput
+from engine.named_tuple import NamedTuple
 
 BLANK = " \t\r\n"
 

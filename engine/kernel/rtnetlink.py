@@ -6,7 +6,6 @@ Functions give requests for `Netlink.send`, so that one datagram carries many, o
 import _socket
 import errno
 import struct
-from typing import NamedTuple
 
 from engine.kernel.netlink import (
     NLM_F_ACK,
@@ -21,6 +20,7 @@ from engine.kernel.netlink import (
     u8,
     u32,
 )
+from engine.named_tuple import NamedTuple
 
 IFF_UP = 0x1
 IF_OPER_UP = 6  # RFC 2863, linux/if.h

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from engine.layers.files import Files
 from engine.model.analysis import Analysis, Package
 from engine.model.comparison import Comparison, FileChange, PackageChange
 from engine.model.layer import DIRECTORY, FILE, HARDLINK
+from engine.named_tuple import NamedTuple
 from engine.oci.config import ImageDocument
 
 _SHOWN = 10_000

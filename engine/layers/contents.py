@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from engine.errors import EngineError
 from engine.kernel.files import open_in_root
 from engine.layers.files import LiveFile
 from engine.layers.scan import Section
 from engine.layers.source import Blob
+from engine.named_tuple import NamedTuple
 from engine.storage.compression import raw_chunks
 
 _LARGEST_BYTES = 64 << 20

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import NamedTuple
 
 from engine.layers.merge import Merged
 from engine.layers.waste import Death
 from engine.model.layer import FILE, HARDLINK
+from engine.named_tuple import NamedTuple
 from engine.storage.layer_index import NO_HASH, WHITEOUT, LayerIndex
 
 SETUID, SETGID, GROUP_EXECUTE = 0o4000, 0o2000, 0o010

@@ -9,10 +9,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.errors import InvalidInput
 from engine.model.analysis import SEVERITIES
+from engine.named_tuple import NamedTuple
 
 # dive's three, with the defaults that it has; by both of its spellings.
 DIVE_RULES: Mapping[str, str] = {

@@ -11,11 +11,11 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple
 
 from engine.layers import waste
 from engine.layers.waste import Waste
 from engine.model.layer import ADDED, CHANGED, DIRECTORY, FILE, GONE, HARDLINK, SAME
+from engine.named_tuple import NamedTuple
 from engine.storage.layer_index import IMPLIED, OPAQUE, WHITEOUT, LayerIndex
 
 _NONE = -1

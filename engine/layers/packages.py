@@ -12,11 +12,11 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from engine.layers.contents import Contents, read
 from engine.layers.files import Files, LiveFile
 from engine.model.analysis import Package
+from engine.named_tuple import NamedTuple
 
 _DPKG = b"var/lib/dpkg/"
 _APK = (b"lib/apk/db/installed", b"usr/lib/apk/db/installed")

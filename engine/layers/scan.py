@@ -12,10 +12,11 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.errors import Corrupt, EngineError, InvalidInput
 from engine.model.layer import DEVICE, DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK
+from engine.named_tuple import NamedTuple
 from engine.storage import tar_read
 from engine.storage.compression import Growing, raw_chunks
 from engine.storage.layer_index import (

@@ -18,10 +18,11 @@ import re
 import tarfile
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from engine.errors import Corrupt, InvalidInput, NotFound, Unsupported
 from engine.layers.scan import Section
+from engine.named_tuple import NamedTuple
 from engine.oci import config, json_strict, manifest
 from engine.oci.config import ImageDocument
 from engine.oci.descriptor import OCI_INDEX, Descriptor

@@ -8,9 +8,9 @@ that were removed whole, and stops counting at a whiteout that hides nothing.)
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 from engine.model.layer import WasteRow
+from engine.named_tuple import NamedTuple
 
 DELETED = "deleted"
 DELETED_DIRECTORY = "deleted directory"

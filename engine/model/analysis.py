@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from engine.model.layer import LayerInfo, WasteRow
+from engine.named_tuple import NamedTuple
 
 SEVERITIES = ("critical", "high", "medium", "low", "info")
 

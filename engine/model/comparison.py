@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from engine.model.analysis import Analysis
+from engine.named_tuple import NamedTuple
 
 
 class FileChange(NamedTuple):

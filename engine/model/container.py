@@ -1,6 +1,8 @@
 """Containers as clients see them."""
 
-from typing import Literal, NamedTuple, NewType
+from typing import Literal, NewType
+
+from engine.named_tuple import NamedTuple
 
 ContainerID = NewType("ContainerID", str)  # 64 hex digits, 12 shown
 

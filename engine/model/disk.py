@@ -1,6 +1,6 @@
 """What takes the disk: `system df`. All sizes are bytes on the disk, as du(1) counts them."""
 
-from typing import NamedTuple
+from engine.named_tuple import NamedTuple
 
 
 class ImageUse(NamedTuple):

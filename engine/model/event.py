@@ -1,6 +1,6 @@
 """Something that happened, as it stands in the journal."""
 
-from typing import NamedTuple
+from engine.named_tuple import NamedTuple
 
 
 class Event(NamedTuple):

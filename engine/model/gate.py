@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from engine.model.analysis import Analysis
+from engine.named_tuple import NamedTuple
 
 Outcome = Literal["pass", "fail", "skip"]
 

@@ -1,6 +1,6 @@
 """Images as clients see them."""
 
-from typing import NamedTuple
+from engine.named_tuple import NamedTuple
 
 
 class ImageSummary(NamedTuple):

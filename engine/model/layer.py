@@ -1,7 +1,8 @@
 """What is inside an image: layers and file trees, ready to be drawn row by row."""
 
 from array import array
-from typing import NamedTuple
+
+from engine.named_tuple import NamedTuple
 
 DIRECTORY, FILE, SYMLINK, HARDLINK, DEVICE, FIFO = range(6)
 SAME, ADDED, CHANGED, GONE = range(4)

@@ -1,6 +1,6 @@
 """Manifest lists on their way to a registry, and documents that are there."""
 
-from typing import NamedTuple
+from engine.named_tuple import NamedTuple
 
 
 class ManifestEntry(NamedTuple):

@@ -1,8 +1,7 @@
 """Networks as clients see them."""
 
-from typing import NamedTuple
-
 from engine.model.container import PortMapping
+from engine.named_tuple import NamedTuple
 
 
 class NetworkMember(NamedTuple):

@@ -1,6 +1,8 @@
 """How far a long piece of work is."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from engine.named_tuple import NamedTuple
 
 Phase = Literal[
     "queued",

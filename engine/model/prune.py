@@ -1,6 +1,6 @@
 """What a prune would take, and what it took."""
 
-from typing import NamedTuple
+from engine.named_tuple import NamedTuple
 
 
 class Doomed(NamedTuple):

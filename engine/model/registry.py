@@ -1,6 +1,6 @@
 """Registries: who one is to them, and what they have."""
 
-from typing import NamedTuple
+from engine.named_tuple import NamedTuple
 
 
 class LoggedIn(NamedTuple):

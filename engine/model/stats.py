@@ -1,6 +1,6 @@
 """One reading of a container's meters."""
 
-from typing import NamedTuple
+from engine.named_tuple import NamedTuple
 
 
 class StatsSample(NamedTuple):

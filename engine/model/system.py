@@ -1,6 +1,6 @@
 """What an engine says of itself and its host."""
 
-from typing import NamedTuple
+from engine.named_tuple import NamedTuple
 
 
 class EngineInfo(NamedTuple):

@@ -1,6 +1,6 @@
 """Volumes as clients see them."""
 
-from typing import NamedTuple
+from engine.named_tuple import NamedTuple
 
 
 class VolumeSummary(NamedTuple):

@@ -14,7 +14,7 @@ import threading
 import time
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket, socketpair
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.errors import Conflict, Unavailable
 from engine.home import Home
@@ -23,6 +23,7 @@ from engine.kernel.process import pidfd_open
 from engine.monitor.client import MonitorSession
 from engine.monitor.protocol import FAILED
 from engine.monitor.standby import Standby
+from engine.named_tuple import NamedTuple
 from engine.runtime.failure import StepError, explain
 from engine.runtime.limits import create_cgroup
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import NamedTuple
 
 from engine.kernel import rtnetlink
 from engine.kernel.files import write_file
 from engine.kernel.namespaces import inside
 from engine.kernel.netlink import NETLINK_ROUTE, Netlink
 from engine.model.container import PortMapping
+from engine.named_tuple import NamedTuple
 from engine.network.bridge import alias
 from engine.network.ipam import packed
 

@@ -11,7 +11,6 @@ import errno
 import struct
 from binascii import crc32
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from engine.kernel import conntrack, nftables
 from engine.kernel.netlink import NETLINK_NETFILTER, Netlink, Request
@@ -49,6 +48,7 @@ from engine.kernel.nftables import (
     verdict,
 )
 from engine.model.container import PortMapping
+from engine.named_tuple import NamedTuple
 from engine.network.ipam import Subnet, packed
 
 PROTOCOLS = {"tcp": 6, "udp": 17}

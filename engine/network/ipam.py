@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import _socket
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from engine.errors import Conflict, InvalidInput, Unavailable
+from engine.named_tuple import NamedTuple
 
 # Automatic subnets are /24s of the first pool that has one left; the others serve hosts that
 # route all of the first one to somewhere else.

@@ -4,9 +4,10 @@ https://github.com/opencontainers/image-spec/blob/main/config.md
 """
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.errors import InvalidInput, Unsupported
+from engine.named_tuple import NamedTuple
 from engine.oci import json_strict, platform
 from engine.oci.digest import DiffID, parse_digest
 from engine.oci.manifest import MAX_LAYERS

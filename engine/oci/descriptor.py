@@ -3,9 +3,10 @@
 https://github.com/opencontainers/image-spec/blob/main/descriptor.md · media-types.md
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from engine.errors import InvalidInput, Unsupported
+from engine.named_tuple import NamedTuple
 from engine.oci import json_strict, platform
 from engine.oci.digest import Digest, parse_digest
 from engine.oci.platform import Platform

@@ -4,9 +4,10 @@ https://github.com/opencontainers/image-spec/blob/main/manifest.md · image-inde
 https://distribution.github.io/distribution/spec/manifest-v2-2/
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.errors import InvalidInput, Unsupported
+from engine.named_tuple import NamedTuple
 from engine.oci import json_strict
 from engine.oci.descriptor import (
     CONFIGS,

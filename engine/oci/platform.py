@@ -7,9 +7,9 @@ as https://github.com/containerd/platforms writes them.
 import os
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from engine.errors import InvalidInput
+from engine.named_tuple import NamedTuple
 
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),

@@ -4,9 +4,10 @@ https://github.com/distribution/reference — with docker's rules for what is le
 """
 
 import re
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from engine.errors import InvalidInput
+from engine.named_tuple import NamedTuple
 from engine.oci.digest import Digest, parse_digest
 
 DOCKER_HUB = "docker.io"

@@ -4,9 +4,9 @@ Pull walks a registry with it, load an archive; the rules are the same.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from engine.errors import Conflict, InvalidInput, NotFound, Unsupported
+from engine.named_tuple import NamedTuple
 from engine.oci import config, manifest, platform
 from engine.oci.config import ImageDocument
 from engine.oci.descriptor import CONFIGS, Descriptor, document_kind

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from engine.errors import InvalidInput
+from engine.named_tuple import NamedTuple
 from engine.oci.descriptor import Descriptor
 from engine.oci.manifest import Index, parse_manifest
 from engine.oci.selection import MAX_INDEX_DEPTH, Read

@@ -6,7 +6,8 @@ in each, and commas that separate both challenges and parameters.
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+
+from engine.named_tuple import NamedTuple
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _NEXT = re.compile(

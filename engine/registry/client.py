@@ -9,11 +9,12 @@ import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Literal, NamedTuple, NoReturn
+from typing import Literal, NoReturn
 from urllib.parse import quote
 
 from engine.engine import Cancel
 from engine.errors import Corrupt, EngineError, InvalidInput, NotFound, Unavailable, Unsupported
+from engine.named_tuple import NamedTuple
 from engine.oci import manifest
 from engine.oci.descriptor import (
     DOCKER_INDEX,

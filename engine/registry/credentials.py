@@ -9,9 +9,10 @@ import base64
 import binascii
 import json
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.errors import InvalidInput
+from engine.named_tuple import NamedTuple
 from engine.oci.reference import DOCKER_HUB
 from engine.registry.helper import ask_helper
 from engine.registry.secret import Secret

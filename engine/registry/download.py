@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from engine.engine import Cancel
 from engine.errors import (
@@ -16,6 +15,7 @@ from engine.errors import (
     Unavailable,
     Unsupported,
 )
+from engine.named_tuple import NamedTuple
 from engine.oci.descriptor import Descriptor
 from engine.oci.digest import DiffID
 from engine.registry.client import Repository

@@ -25,11 +25,12 @@ import json
 import os
 import ssl
 import threading
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from engine.errors import InvalidInput, Unavailable
 from engine.model.registry import RegistrySettings
+from engine.named_tuple import NamedTuple
 from engine.oci.reference import DOCKER_HUB
 from engine.registry.fields import Fields, read_toml
 from engine.registry.hosts_toml import find_hosts_toml, named_domains

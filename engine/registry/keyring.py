@@ -13,9 +13,10 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.errors import EngineError, Unavailable
+from engine.named_tuple import NamedTuple
 from engine.oci.reference import DOCKER_HUB
 from engine.registry import credentials
 from engine.registry.credentials import HUB_KEYS, TOKEN_USER, Credential

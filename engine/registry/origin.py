@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from engine.errors import InvalidInput, Unavailable
+from engine.named_tuple import NamedTuple
 from engine.registry.proxy import is_loopback
 from engine.registry.secret import quote_foreign
 

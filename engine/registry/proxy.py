@@ -6,10 +6,10 @@ HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY in both cases; loopback is never
 import ipaddress
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from engine.errors import InvalidInput, Unsupported
+from engine.named_tuple import NamedTuple
 from engine.registry.secret import Secret, basic_authorization
 
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 from engine.engine import Cancel, OnProgress
 from engine.errors import EngineError, InvalidInput, NotFound
 from engine.home import Home
 from engine.model.image import Pushed
 from engine.model.progress import Phase
+from engine.named_tuple import NamedTuple
 from engine.oci.descriptor import LAYERS, Descriptor
 from engine.oci.digest import Digest
 from engine.oci.platform import Platform, compatible_with

@@ -7,9 +7,9 @@ Hub's, as docker has it.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from engine.errors import InvalidInput, Unavailable
+from engine.named_tuple import NamedTuple
 from engine.registry.fields import Fields, read_toml
 from engine.registry.source import Source, Trust, split_location
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from engine.errors import InvalidInput
+from engine.named_tuple import NamedTuple
 from engine.registry.origin import split_url
 
 

@@ -1,6 +1,6 @@
 """How long the registry client waits, how often it tries again, how much it reads."""
 
-from typing import NamedTuple
+from engine.named_tuple import NamedTuple
 
 
 class Timeouts(NamedTuple):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import Conflict, EngineError, InvalidInput, NotFound, Unavailable
 from engine.kernel.mount import readonly_clone
 from engine.kernel.process import is_alive, pidfd_open, pidfd_send_signal, start_time
+from engine.named_tuple import NamedTuple
 from engine.runtime import state as states
 from engine.runtime.create import Created, create, destroy, start_by_fifo
 from engine.runtime.failure import StepError, explain

@@ -3,7 +3,7 @@
 Facts: github.com/moby/profiles/blob/main/seccomp/default.json (Apache-2.0), June 2026.
 """
 
-from typing import NamedTuple
+from engine.named_tuple import NamedTuple
 
 DEFAULT_ACTION = "SCMP_ACT_ERRNO"
 DEFAULT_ERRNO = 1

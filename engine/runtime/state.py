@@ -6,11 +6,12 @@ Only facts that do not change are kept; whether the container runs is asked of t
 import json
 import os
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.errors import Conflict, InvalidInput, NotFound
 from engine.kernel.cgroup import Cgroup, Hierarchies, open_cgroup
 from engine.kernel.process import is_alive
+from engine.named_tuple import NamedTuple
 
 OCI_VERSION = "1.2.0"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,254}")

@@ -14,13 +14,13 @@ import os
 import re
 import resource
 import time
-from typing import NamedTuple
 
 from engine.kernel import rtnetlink
 from engine.kernel.cgroup import Hierarchies, find_hierarchies, open_cgroup
 from engine.kernel.files import read_file
 from engine.kernel.netlink import NETLINK_ROUTE, Netlink
 from engine.model.stats import HostSample, StatsSample
+from engine.named_tuple import NamedTuple
 
 _SLOW_AT_ONCE = 25
 _READ_BYTES = 16384  # memory.stat has 2 KiB, io.stat a line for each disk

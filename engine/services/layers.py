@@ -8,9 +8,10 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from engine.errors import NotFound
+from engine.named_tuple import NamedTuple
 from engine.oci.reference import parse_reference
 
 if TYPE_CHECKING:

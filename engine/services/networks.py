@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from engine import journal
 from engine.errors import InvalidInput
 from engine.model.container import EndpointInfo, PortMapping
 from engine.model.network import Network, NetworkMember, NetworkSummary
+from engine.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from engine.home import Home

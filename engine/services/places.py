@@ -9,9 +9,9 @@ containers-transports(5)
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from engine.errors import InvalidInput, Unsupported
+from engine.named_tuple import NamedTuple
 from engine.oci.reference import Reference, parse_reference
 
 _WITH_NAME = ("oci", "oci-archive", "docker-archive")

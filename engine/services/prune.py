@@ -11,11 +11,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from engine import journal, units
 from engine.errors import EngineError, InvalidInput, NotFound
 from engine.model.prune import Doomed, Kept, Preview, Pruned
+from engine.named_tuple import NamedTuple
 from engine.oci.reference import parse_reference
 from engine.services.filters import has_label
 from engine.storage import content, gc, usage

@@ -14,11 +14,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 from engine.engine import Cancel
 from engine.errors import InvalidInput, NotFound, Unsupported
 from engine.model.progress import Phase, Progress
+from engine.named_tuple import NamedTuple
 from engine.oci import config, json_strict, manifest, platform
 from engine.oci.descriptor import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor
 from engine.oci.digest import Digest, ImageID, sha256_of

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 from engine.errors import Corrupt
+from engine.named_tuple import NamedTuple
 from engine.oci.descriptor import OCI_INDEX, Descriptor
 from engine.oci.digest import Digest, hasher
 from engine.storage.sink import OnBytes, Sink

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import Conflict, NotFound
+from engine.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from engine.storage.metadata import Database

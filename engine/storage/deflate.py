@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from engine.errors import Cancelled, InvalidInput, Unavailable, Unsupported
+from engine.named_tuple import NamedTuple
 from engine.oci.digest import Digest, hasher
 from engine.workers import Worker, WorkerDied
 

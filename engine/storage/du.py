@@ -7,7 +7,8 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+
+from engine.named_tuple import NamedTuple
 
 BLOCK_BYTES = 512  # of st_blocks. stat(2)
 

@@ -14,8 +14,9 @@ import fcntl
 import os
 import time
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from engine.named_tuple import NamedTuple
 from engine.oci.digest import ChainID
 from engine.oci.reference import parse_reference
 from engine.storage import content, leases, reserve

@@ -6,9 +6,10 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import Conflict, InvalidInput, NotFound, Unavailable, Unsupported
+from engine.named_tuple import NamedTuple
 from engine.oci.digest import ChainID, DiffID, Digest, ImageID
 from engine.oci.reference import Reference, parse_reference
 

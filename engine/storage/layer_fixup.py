@@ -14,11 +14,11 @@ lstat(2), through directories that were seen to be directories.
 
 import os
 import stat
-from typing import NamedTuple
 
 from engine.errors import Corrupt, InvalidInput
 from engine.kernel import xattr
 from engine.model.layer import DIRECTORY, FILE, HARDLINK, SYMLINK
+from engine.named_tuple import NamedTuple
 from engine.storage.layer_index import (
     IMPLIED,
     IMPLIED_DIRECTORY,

@@ -22,10 +22,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
 from hashlib import sha256
 from itertools import accumulate, chain, islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.errors import Corrupt
 from engine.model.layer import DIRECTORY, HARDLINK
+from engine.named_tuple import NamedTuple
 
 MAGIC = b"pydock-layer 1\n"
 WHITEOUT, OPAQUE, IMPLIED = 1, 2, 4  # marks; an implied directory has no entry of its own

@@ -11,10 +11,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.errors import Corrupt, EngineError, InvalidInput, Unavailable
 from engine.model.layer import DIRECTORY, FILE, SYMLINK
+from engine.named_tuple import NamedTuple
 from engine.storage import layer_fixup
 from engine.storage.compression import Growing, raw_chunks
 from engine.storage.layer_index import (

@@ -10,9 +10,10 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 from engine.engine import Cancel
+from engine.named_tuple import NamedTuple
 from engine.oci.config import parse_config
 from engine.oci.descriptor import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor
 from engine.oci.digest import DiffID, Digest, ImageID, hasher, sha256_of

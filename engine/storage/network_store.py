@@ -6,11 +6,12 @@ import json
 import os
 import sqlite3
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import Conflict, NotFound
 from engine.kernel import process
 from engine.model.container import PortMapping
+from engine.named_tuple import NamedTuple
 from engine.storage.leases import boot_id
 
 if TYPE_CHECKING:

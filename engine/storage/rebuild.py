@@ -11,9 +11,10 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
+from engine.named_tuple import NamedTuple
 from engine.oci.config import parse_config
 from engine.oci.descriptor import Descriptor
 from engine.oci.digest import ChainID, Digest, chain_ids

@@ -14,10 +14,11 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from engine.errors import Corrupt, EngineError
 from engine.model.system import Damage
+from engine.named_tuple import NamedTuple
 from engine.oci.descriptor import Descriptor
 from engine.oci.digest import ChainID, Digest
 from engine.storage import gc, leases

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from engine.errors import Conflict, Corrupt, NotFound, Unavailable, Unsupported
 from engine.kernel import xattr
+from engine.named_tuple import NamedTuple
 from engine.oci.digest import ChainID
 from engine.storage.trash import discard, remove_tree
 

@@ -14,9 +14,10 @@ import select
 import stat
 import time
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 from engine.errors import Cancelled, Corrupt, InvalidInput, Unsupported
+from engine.named_tuple import NamedTuple
 from engine.oci.digest import Digest
 from engine.storage.compression import CHUNK_BYTES, raw_chunks
 from engine.storage.content import disk_full

@@ -17,12 +17,12 @@ import contextlib
 import errno
 import os
 import stat
-from typing import NamedTuple
 
 from engine.errors import InvalidInput
 from engine.kernel import xattr
 from engine.kernel.files import open_in_root
 from engine.model.layer import DEVICE, DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK
+from engine.named_tuple import NamedTuple
 from engine.storage import tar_read
 from engine.storage.layer_index import (
     IMPLIED,

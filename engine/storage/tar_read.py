@@ -13,9 +13,9 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from engine.errors import Corrupt, InvalidInput
+from engine.named_tuple import NamedTuple
 
 # Type flags, as in ustar; `7` and NUL come out as FILE.
 FILE, HARDLINK, SYMLINK, CHARACTER, BLOCK, DIRECTORY, FIFO = (

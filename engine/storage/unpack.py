@@ -19,10 +19,11 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from engine.errors import Cancelled, Conflict, InvalidInput, Unavailable
 from engine.model.progress import Phase, Progress
+from engine.named_tuple import NamedTuple
 from engine.oci.digest import ChainID, DiffID, Digest, chain_ids
 from engine.storage import layer_fixup, name_list
 from engine.storage.compression import COMPLETE

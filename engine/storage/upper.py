@@ -12,11 +12,12 @@ https://docs.kernel.org/filesystems/overlayfs.html#whiteouts-and-opaque-director
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.errors import Corrupt
 from engine.kernel import xattr
 from engine.kernel.files import open_in_root
+from engine.named_tuple import NamedTuple
 from engine.storage.layer_fixup import Found, Stack
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

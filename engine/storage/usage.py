@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from engine.errors import Unavailable
 from engine.model.disk import ContainerUse, DiskUsage, ImageUse, Share, VolumeUse
+from engine.named_tuple import NamedTuple
 from engine.oci.reference import parse_reference
 from engine.storage import content, leases
 from engine.storage.du import Amount

@@ -6,9 +6,10 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import Conflict, NotFound, Unavailable
+from engine.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from engine.storage.metadata import Database

@@ -24,7 +24,7 @@ cli cli.call cli.containers cli.main cli.output cli.parser connect engine errors
 kernel.cgroup kernel.cgroup_v1 kernel.cgroup_v2 kernel.conntrack kernel.files kernel.libc
 kernel.mount kernel.namespaces kernel.netlink kernel.nftables kernel.process kernel.rtnetlink
 kernel.xattr local model model.container model.network model.volume monitor
-monitor.client monitor.protocol network network.bridge network.endpoint network.fabric
+monitor.client monitor.protocol named_tuple network network.bridge network.endpoint network.fabric
 network.firewall network.ipam network.networking network.ports network.reconcile oci oci.digest
 oci.reference runtime runtime.failure services services.container_config services.containers
 services.lifecycle services.names services.networks services.run

@@ -1,9 +1,8 @@
 """A question before something is lost: what goes, what stops, what stays."""
 
-from typing import NamedTuple
-
 from textual.geometry import Region
 
+from engine.named_tuple import NamedTuple
 from tui.widgets.canvas import Canvas, Part, middle
 from tui.widgets.sheet import Sheet
 

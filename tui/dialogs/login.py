@@ -1,9 +1,8 @@
 """A login to a registry: three lines, of which one is not shown."""
 
-from typing import NamedTuple
-
 from textual.geometry import Region
 
+from engine.named_tuple import NamedTuple
 from tui.widgets.canvas import Canvas, Part
 from tui.widgets.prompt import Line
 from tui.widgets.sheet import Sheet

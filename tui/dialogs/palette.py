@@ -1,9 +1,10 @@
 """Go or do: everything that can be chosen here, by a few letters of its name."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from textual.geometry import Region
 
+from engine.named_tuple import NamedTuple
 from tui.widgets.canvas import Canvas
 from tui.widgets.prompt import Line
 from tui.widgets.sheet import Sheet

@@ -1,8 +1,7 @@
 """What is unused, before it goes: exactly these, and how many bytes come free."""
 
-from typing import NamedTuple
-
 from engine.model.prune import Doomed, Preview
+from engine.named_tuple import NamedTuple
 from tui import format
 from tui.dialogs.confirm import Confirm, Item
 from tui.widgets.canvas import Part

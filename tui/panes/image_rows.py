@@ -3,9 +3,9 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from engine.model.image import ImageSummary
+from engine.named_tuple import NamedTuple
 from tui import format
 from tui.dialogs.confirm import Item
 from tui.format import ABSENT

@@ -12,13 +12,14 @@ class to `tui.app.PANES`, its keys to `tui.keymap.DEFAULT`. `tui.panes.container
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.geometry import NULL_OFFSET, NULL_SPACING, Region, Size
 from textual.layout import Layout, WidgetPlacement
 from textual.timer import Timer
 from textual.widget import Widget
 
+from engine.named_tuple import NamedTuple
 from tui import format
 from tui.actions import Action
 from tui.filters import compile_filter

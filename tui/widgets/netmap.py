@@ -1,8 +1,8 @@
 """Who hangs on which network, and what leads there from outside: LOOK, part 8."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from engine.named_tuple import NamedTuple
 from tui.widgets.canvas import EDGE, Canvas, Part, middle
 
 WIDE_FROM = 96

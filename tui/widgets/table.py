@@ -1,11 +1,12 @@
 """A list of rows in columns: virtual, with a cursor that stays on its name, marks and an order."""
 
 import time
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from textual.message import Message
 from textual.strip import Strip
 
+from engine.named_tuple import NamedTuple
 from tui.actions import Action
 from tui.format import ABSENT
 from tui.widgets.canvas import EDGE, Canvas, Part, middle

@@ -1,8 +1,8 @@
 """The second row: the panes, their numbers and how much is in them."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
+from engine.named_tuple import NamedTuple
 from tui.widgets.canvas import EDGE, Canvas, Part, width_of
 from tui.widgets.drawn import Sketch
 

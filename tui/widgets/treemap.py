@@ -1,9 +1,9 @@
 """What is in a directory, as an area: LOOK, part 8. Squarified after Bruls, Huizing, van Wijk."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from engine.model.layer import DIRECTORY, GONE, FileTree
+from engine.named_tuple import NamedTuple
 from tui import format
 from tui.widgets.canvas import EDGE, Canvas, middle
 from tui.widgets.drawn import Sketch

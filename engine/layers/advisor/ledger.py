@@ -7,7 +7,6 @@ to the rules of layers. So the findings add up to what a rebuild would save.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from engine.layers.advisor.commands import dockerfile_line
 from engine.layers.contents import Contents
@@ -15,6 +14,7 @@ from engine.layers.files import Files, LiveFile
 from engine.layers.packages import Installed
 from engine.layers.waste import Death
 from engine.model.analysis import SEVERITIES, Finding
+from engine.named_tuple import NamedTuple
 from engine.oci.config import ImageDocument
 
 _PATHS = 20

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from engine.layers.advisor.ledger import Case, Ledger, Rule
 from engine.layers.files import LiveFile
+from engine.named_tuple import NamedTuple
 
 
 class PathRule(NamedTuple):
