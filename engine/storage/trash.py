@@ -1,8 +1,12 @@
 """How things go: renamed out of everybody's sight at once, then removed at leisure."""
 
+import contextlib
+import errno
 import os
 
 from engine.home import Home
+
+_LATE = 100  # directories that were empty, and are not: whoever fills them has not ended yet
 
 
 def discard(home: Home, path: str) -> str:
@@ -28,7 +32,8 @@ def remove_tree(path: str) -> None:
 
 
 def remove_at(directory: int, name: bytes) -> None:
-    """The entry `name` of `directory` is gone; symbolic links are not followed.
+    """The entry `name` of `directory` is gone; symbolic links are not followed. Others may be at
+    the same tree: what they removed is gone too, what a dying process still makes goes as well.
 
     Not recursive: a layer may nest 2,000 directories, more than Python's stack or our descriptors.
     """
@@ -39,9 +44,14 @@ def remove_at(directory: int, name: bytes) -> None:
         pass
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     stack = [name]
+    late = 0
     while stack:
         current = stack[-1]
-        descriptor = os.open(current, flags, dir_fd=directory)
+        try:
+            descriptor = os.open(current, flags, dir_fd=directory)
+        except FileNotFoundError:
+            stack.pop()
+            continue
         below: list[bytes] = []
         try:
             with os.scandir(descriptor) as entries:
@@ -49,11 +59,20 @@ def remove_at(directory: int, name: bytes) -> None:
                     if entry.is_dir(follow_symlinks=False):
                         below.append(current + b"/" + os.fsencode(entry.name))
                     else:
-                        os.unlink(entry.name, dir_fd=descriptor)
+                        with contextlib.suppress(FileNotFoundError):
+                            os.unlink(entry.name, dir_fd=descriptor)
         finally:
             os.close(descriptor)
         if below:
             stack += below
-        else:
+            continue
+        try:
             os.rmdir(current, dir_fd=directory)
-            stack.pop()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            late += 1
+            if error.errno != errno.ENOTEMPTY or late == _LATE:
+                raise
+            continue
+        stack.pop()

@@ -1,7 +1,11 @@
 """Removal that no tree defeats."""
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from engine.storage.trash import discard, remove_tree
 from tests.support.store import open_store
@@ -51,3 +55,63 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     remove_tree(str(tmp_path / "tree"))
     remove_tree(str(tmp_path / "tree"))
     assert os.listdir(tmp_path) == []
+
+
+def grow(path: Path) -> None:
+    for name in ("a", "b", "below/c", "below/deep/d"):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).touch()
+
+
+@pytest.mark.parametrize("step", ["open", "unlink", "rmdir"])
+def test_what_another_has_just_removed_is_no_reason_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """A start and a sweep at one tree: each would leave the rest to the other."""
+    grow(tmp_path / "tree")
+    real = getattr(os, step)
+
+    def removed_before(path: Any, *arguments: Any, **named: Any) -> Any:
+        if step != "open":
+            real(path, *arguments, **named)
+        elif path == b"tree/below":
+            shutil.rmtree(tmp_path / "tree/below")
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr(os, step, removed_before)
+    remove_tree(str(tmp_path / "tree"))
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_dying_process_still_makes_goes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grow(tmp_path / "tree")
+    rmdir, late = os.rmdir, ["x", "y"]
+
+    def make_first(path: bytes, *, dir_fd: int) -> None:
+        if late:
+            name = late.pop()
+            os.mkdir(path + b"/" + name.encode(), dir_fd=dir_fd)
+        rmdir(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", make_first)
+    remove_tree(str(tmp_path / "tree"))
+    assert late == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_tree_that_somebody_goes_on_filling_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grow(tmp_path / "tree")
+    rmdir = os.rmdir
+
+    def fill_first(path: bytes, *, dir_fd: int) -> None:
+        os.close(os.open(path + b"/x", os.O_CREAT, dir_fd=dir_fd))
+        rmdir(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", fill_first)
+    with pytest.raises(OSError, match="not empty"):
+        remove_tree(str(tmp_path / "tree"))
