@@ -6,12 +6,11 @@ load. tests/engine/cli/test_main.py holds the list.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from engine.cli import parser
 from engine.cli.output import Output
@@ -222,16 +221,6 @@ def _guarded(words: Sequence[str], connect: Connect | None, output: Output) -> i
         output.warn(f"pydock: {type(error).__name__}: {error}: this is a bug")
         output.warn("hint: PYDOCK_TRACEBACK=1 shows where")
         return 1
-
-
-def script() -> NoReturn:
-    """The command `pydock`: as `main`, but the process ends at once. Taking down two hundred
-    modules one by one costs 7 ms, and every buffer has been written."""
-    code = main()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, AttributeError):  # None where it was closed
-            stream.flush()
-    os._exit(code)
 
 
 def _hang_up(code: int) -> int:

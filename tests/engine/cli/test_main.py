@@ -164,27 +164,6 @@ def test_who_hangs_up_is_not_told() -> None:
     assert program.wait() == main_module.BROKEN_PIPE_EXIT
 
 
-SCRIPT = "from engine.cli.main import script; script()"
-
-
-@pytest.mark.parametrize(
-    ("redirection", "code", "said"),
-    [
-        (">/dev/full", 1, "pydock: standard output: no space left on device\n"),
-        ("2>/dev/full --foo", 1, ""),
-        (">&-", 0, ""),
-        ("2>&- --foo", 125, ""),
-        ("<&-", 0, ""),
-    ],
-)
-def test_an_output_that_takes_nothing_makes_no_traceback(
-    redirection: str, code: int, said: str
-) -> None:
-    shell = f"exec {sys.executable} -c '{SCRIPT}' ps --help {redirection}"
-    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (code, said)
-
-
 def test_commands_tell_what_docker_tells() -> None:
     assert load("containers:PS").text == "List containers"
     assert load("run:RUN").text == "Create and run a new container from an image"

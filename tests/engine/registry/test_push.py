@@ -47,7 +47,7 @@ FAST = Timeouts().scaled(1 / 20)
 HASTY = FAST._replace(stall_seconds=0.5, first_delay_seconds=0.005)
 MIB = 1 << 20
 UNIT = 1 << 16  # of which a piece has 16 here
-_PYDOCK = "from engine.cli.main import script; script()"
+_PYDOCK = "from engine.cli.script import script; script()"
 
 
 class Store(NamedTuple):
