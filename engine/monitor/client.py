@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _SOURCES: dict[int, Source] = {1: "stdout", 2: "stderr"}
 _ANSWER_BYTES = 1 << 16
 _LOOKS, _LOOK_SECONDS = 100, 0.02
+_FOLD_LOOK_SECONDS = 0.005
 
 
 class MonitorSession:
@@ -38,6 +39,7 @@ class MonitorSession:
         self._failure: EngineError | None = None
         self._over = False
         self._on_clean: Callable[[int], None] | None = None
+        self._is_folded: Callable[[], bool] = lambda: True
         self._reading = threading.Lock()
         self._sending = threading.RLock()  # a signal's handler sends too, in the middle of another
         self._room = threading.Condition()
@@ -47,6 +49,11 @@ class MonitorSession:
         """`clean(exit code)` is called when the container has ended, before `wait` returns: it does
         what the exit command would have done."""
         self._on_clean = clean
+
+    def ends_when(self, is_folded: Callable[[], bool]) -> None:
+        """Where others clean up, `read` and `wait` tell the end once `is_folded()`, which is asked
+        again and again: whoever has the code finds the container as it has ended."""
+        self._is_folded = is_folded
 
     def read(self) -> tuple[Source, bytes]:
         """The next output; empty bytes at the end."""
@@ -59,8 +66,8 @@ class MonitorSession:
                     self._window_bytes += message[1]
                     self._room.notify_all()
             elif message[0] == protocol.EXIT:
-                if message[2]:
-                    self._clean(message[1])
+                if not (message[2] and self._clean(message[1])):
+                    self._wait_folded()
                 self._code = message[1]
                 self._end()
             elif message[0] == protocol.LOST:
@@ -86,13 +93,21 @@ class MonitorSession:
         self._end()
         return ("",)
 
-    def _clean(self, code: int) -> None:
+    def _clean(self, code: int) -> bool:
+        """Whether it was for us to do."""
         poll = select.poll()
         poll.register(self._socket.fileno(), select.POLLRDHUP)
         if self._on_clean is None or poll.poll(0):  # the monitor could not wait any longer
-            return
+            return False
         self._on_clean(code)
         self._send(protocol.DONE)
+        return True
+
+    def _wait_folded(self) -> None:
+        """Until then, or until somebody leaves."""
+        while not self._over and not self._is_folded():
+            with self._room:
+                self._room.wait_for(lambda: self._over, _FOLD_LOOK_SECONDS)
 
     def _end(self) -> None:
         with self._room:

@@ -284,7 +284,7 @@ class ContainerService:
     ) -> Session:
         with self._locked(ref) as row:
             if row.state == "running":
-                return client.attach(self._monitored(row), stdin=stdin, replay=False)
+                return self._attach(row, stdin=stdin, replay=False)
             session = self._lifecycle.start(row, size=size, attach=True, stdin=stdin)
             assert session is not None
             return session
@@ -399,8 +399,7 @@ class ContainerService:
         )
 
     def attach(self, ref: str, *, stdin: bool = True, replay: bool = False) -> Session:
-        run_dir = self._monitored(self._running(ref))
-        return client.attach(run_dir, stdin=stdin, replay=replay)
+        return self._attach(self._running(ref), stdin=stdin, replay=replay)
 
     def exec(
         self,
@@ -417,7 +416,7 @@ class ContainerService:
         row = self._running(ref)
         if not command:
             raise InvalidInput("no command specified", f"pydock exec {ref} COMMAND")
-        self._monitored(row)
+        self._must_be_monitored(row)
         return self._lifecycle.exec(
             row,
             command,
@@ -481,15 +480,17 @@ class ContainerService:
             self._must_run(row)
         return row
 
-    def _monitored(self, row: ContainerRow) -> str:
-        """Its run directory. Raises Unavailable when its monitor was killed and it runs on."""
-        run_dir = self._home.run_dir(row.id)
-        if not client.is_alive(run_dir):
+    def _attach(self, row: ContainerRow, *, stdin: bool, replay: bool) -> Session:
+        self._must_be_monitored(row)
+        return self._lifecycle.attach(row, stdin=stdin, replay=replay)
+
+    def _must_be_monitored(self, row: ContainerRow) -> None:
+        """Raises Unavailable when its monitor was killed and it runs on."""
+        if not client.is_alive(self._home.run_dir(row.id)):
             raise Unavailable(
                 f"container {row.name}: its monitor was killed, so nobody can get at it",
                 f"pydock restart {row.name}",
             )
-        return run_dir
 
     def _must_run(self, row: ContainerRow) -> None:
         if row.state == "paused":

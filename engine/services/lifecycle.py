@@ -126,6 +126,7 @@ class Lifecycle:
         self.tell(row, "start")
         if launched.session is not None:
             launched.session.on_clean(lambda code: self._clean(row.id, launched.started_ns))
+            launched.session.ends_when(lambda: self.is_over(row.id, launched.started_ns))
         return launched.session
 
     def _clean(self, container_id: str, started_ns: int) -> None:
@@ -213,6 +214,22 @@ class Lifecycle:
         with Run(self._home, row.id) as run:  # it runs on without its monitor
             if run.lives:
                 run.outlive(cancel)
+
+    def is_over(self, container_id: str, started_ns: int) -> bool:
+        """Whether that run has ended, and is folded."""
+        found = self._store.find(container_id)
+        if found is not None and found.started_ns != started_ns:
+            return True  # long ago: it was started again
+        if client.is_alive(self._home.run_dir(container_id)):
+            return False
+        settled = None if found is None else self.settle(found)
+        return settled is None or settled.state not in _ON
+
+    def attach(self, row: ContainerRow, *, stdin: bool, replay: bool) -> MonitorSession:
+        """A session at its own process, whose end is told when it is folded."""
+        session = client.attach(self._home.run_dir(row.id), stdin=stdin, replay=replay)
+        session.ends_when(lambda: self.is_over(row.id, row.started_ns))
+        return session
 
     def pause(self, row: ContainerRow) -> None:
         """Every process of it stands still."""

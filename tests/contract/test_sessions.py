@@ -211,3 +211,16 @@ def test_two_sessions_see_the_same(engine: Engine, options: CreateOptions) -> No
     for session in (writer, watcher):
         assert session.wait() == 0
         session.close()
+
+
+def test_who_has_the_code_finds_the_container_as_it_has_ended(
+    engine: Engine, options: CreateOptions
+) -> None:
+    ref = engine.containers.create(options._replace(command=("cat",), interactive=True))
+    first = engine.containers.start_attached(ref, stdin=True)
+    second = engine.containers.attach(ref, stdin=False)
+    first.detach()  # the end of its input, and nobody is there to clean up
+    assert second.wait() == 0
+    assert engine.containers.inspect(ref).summary.state == "exited"
+    for session in (first, second):
+        session.close()

@@ -21,7 +21,9 @@ from engine.kernel.cgroup import Limits, open_cgroup
 from engine.kernel.process import start_time
 from engine.local import LocalEngine
 from engine.model.container import ContainerSummary, CreateOptions
+from engine.monitor import protocol
 from engine.monitor.client import MonitorSession
+from engine.services.lifecycle import Lifecycle
 from engine.storage.container_store import ContainerStore
 from engine.storage.metadata import Database
 from tests.support.waiting import until
@@ -336,6 +338,93 @@ def test_a_client_that_dies_with_the_fold_half_done_stops_nobody(
     # The exit command wants the container's lock now, and a start waits for the exit command.
     assert at_once(lambda: engine.containers.start(container)) == [None]
     assert engine.containers.wait(container) == 0
+    session.close()
+
+
+def waits_for_the_fold(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when a session has the end, and waits until it is folded."""
+    asks = threading.Event()
+    is_over = Lifecycle.is_over
+
+    def told(lifecycle: Lifecycle, container_id: str, started_ns: int) -> bool:
+        over = is_over(lifecycle, container_id, started_ns)
+        if not over:
+            asks.set()
+        return over
+
+    monkeypatch.setattr(Lifecycle, "is_over", told)
+    return asks
+
+
+@pytest.mark.parametrize("rm", [False, True])
+def test_who_is_attached_has_the_code_when_the_end_is_folded(
+    engine: LocalEngine, image: str, monkeypatch: pytest.MonkeyPatch, rm: bool
+) -> None:
+    container = started(engine, image, rm=rm)
+    session = engine.containers.attach(container, stdin=False)
+    asks = waits_for_the_fold(monkeypatch)
+    found: list[tuple[int, list[str]]] = []
+
+    def watch() -> None:
+        code = session.wait()
+        found.append((code, [row.state for row in engine.containers.list(all=True)]))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    with engine._lifecycle.locked(container):  # the exit command waits for it
+        session.signal(signal.SIGKILL)
+        watcher.start()
+        assert asks.wait(HANG_SECONDS)
+        assert found == []
+    watcher.join(HANG_SECONDS)
+    assert found == [(137, [] if rm else ["exited"])]
+    session.close()
+
+
+def test_who_leaves_does_not_wait_for_the_fold(
+    engine: LocalEngine, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = started(engine, image)
+    session = engine.containers.attach(container, stdin=False)
+    asks = waits_for_the_fold(monkeypatch)
+    reader = threading.Thread(target=session.read, daemon=True)
+    with engine._lifecycle.locked(container):
+        session.signal(signal.SIGKILL)
+        reader.start()
+        assert asks.wait(HANG_SECONDS)
+        session.detach()
+        reader.join(HANG_SECONDS)
+        assert not reader.is_alive()
+    session.close()
+    assert engine.containers.wait(container) == 137
+
+
+def test_who_cleans_up_too_late_has_the_code_when_others_have(
+    engine: LocalEngine, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = engine.containers.create(CreateOptions(image, command=("true",), network="none"))
+    session = engine.containers.start_attached(container)
+    assert isinstance(session, MonitorSession)
+    monkeypatch.setattr(session, "_clean", lambda code: False)
+    asks = waits_for_the_fold(monkeypatch)
+    reader = threading.Thread(target=session.wait, daemon=True)
+    reader.start()
+    assert asks.wait(HANG_SECONDS)
+    assert reader.is_alive()
+    engine.containers.cleanup(container)
+    session._send(protocol.DONE)  # what the monitor hears when its exit command has done it
+    reader.join(HANG_SECONDS)
+    assert not reader.is_alive()
+    assert row_of(engine, container).state == "exited"
+    session.close()
+
+
+def test_who_was_attached_does_not_wait_for_the_next_run(engine: LocalEngine, image: str) -> None:
+    container = started(engine, image)
+    session = engine.containers.attach(container, stdin=False)
+    engine.containers.restart(container, timeout_seconds=0)
+    waited: list[int] = []
+    at_once(lambda: waited.append(session.wait()))
+    assert waited == [137]
     session.close()
 
 
