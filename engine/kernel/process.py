@@ -79,24 +79,34 @@ def exit_status(pidfd: int) -> int | None:
     return status if mask & _PIDFD_INFO_EXIT else None
 
 
+def zombie_status(pid: int) -> int | None:
+    """The wait status of a process that ended and was not reaped yet; None when `pid` is no such
+    process. Source: exit_code in proc_pid_stat(5)."""
+    try:
+        fields = _stat_fields(pid)
+    except ProcessLookupError:
+        return None
+    return int(fields[-1]) if fields[0] == "Z" else None
+
+
 def start_time(pid: int) -> int:
     """When `pid` started, in clock ticks since boot: with the pid, its identity.
 
     Raises ProcessLookupError when there is no such process, or only its zombie.
     """
-    state, started = _state_and_start(pid)
-    if state in ("Z", "X"):
+    fields = _stat_fields(pid)
+    if fields[0] in ("Z", "X"):
         raise failure("read", errno.ESRCH, f"/proc/{pid}")
-    return started
+    return int(fields[19])
 
 
-def _state_and_start(pid: int) -> tuple[str, int]:
+def _stat_fields(pid: int) -> list[str]:
+    """From the third on, the state."""
     try:
         text = read_file(f"/proc/{pid}/stat").decode("ascii", "replace")
     except FileNotFoundError as error:
         raise failure("read", errno.ESRCH, f"/proc/{pid}") from error
-    fields = text[text.rindex(")") + 2 :].split()  # the name in parentheses may hold anything
-    return fields[0], int(fields[19])
+    return text[text.rindex(")") + 2 :].split()  # the name in parentheses may hold anything
 
 
 def is_alive(pid: int, started: int) -> bool:

@@ -20,6 +20,7 @@ from engine.errors import Conflict, Unavailable
 from engine.home import Home
 from engine.kernel.cgroup import Cgroup
 from engine.kernel.process import pidfd_open
+from engine.monitor import client
 from engine.monitor.client import MonitorSession
 from engine.monitor.protocol import FAILED
 from engine.monitor.standby import Standby
@@ -78,14 +79,18 @@ def launch(
                 opened.callback(os.close, lock)
                 _clear(directory)
                 spec = specify()
-                work = os.memfd_create("pydock-work", os.MFD_CLOEXEC)
+                work = client.memory_file(
+                    _work(
+                        home, spec, directory,
+                        client=attach, client_stdin=stdin, client_cleans=cleans,
+                    )
+                )  # fmt: skip
                 opened.callback(os.close, work)
-                os.pwrite(work, _work(home, spec, directory, attach, stdin, cleans), 0)
                 descriptors = [work, lock]
                 if attach:
-                    client, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+                    ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
                     opened.callback(theirs.close)
-                    opened.callback(client.close)
+                    opened.callback(ours.close)
                     descriptors.append(theirs.fileno())
                 monitor.prepare(spec.plan)
                 pid, started_ns = monitor.go(descriptors)
@@ -95,17 +100,48 @@ def launch(
             session = None
             if attach:
                 terminal = spec.plan["process"]["terminal"]
-                session = MonitorSession(socket(fileno=client.detach()), tty=terminal)
+                session = MonitorSession(socket(fileno=ours.detach()), tty=terminal)
     except StepError as error:
         raise explain(*error.fields) from error
     except OSError as error:
-        raise Unavailable(
-            f"container {container_id[:12]}: {error.strerror}: {error.filename or 'its monitor'}",
-            "pydock info shows what this host has",
-            exit_code=125,
-        ) from error
+        raise _no_monitor(container_id, error) from error
     _reaper.adopt(monitor.release())
     return Launched(pid, started_ns, session)
+
+
+def adopt(home: Home, spec: LaunchSpec, pid: int, start_time: int, started_ns: int) -> None:
+    """A container that runs although its monitor was killed has a new one when this returns.
+    Raises EngineError, and it runs on as before."""
+    directory = home.run_dir(spec.id)
+    try:
+        monitor = _Monitor(Standby(home.cgroup_path("monitors")), directory)
+        with contextlib.ExitStack() as opened:
+            try:
+                lock = _lock(directory)
+                opened.callback(os.close, lock)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{directory}/ctl.sock")
+                work = client.memory_file(
+                    _work(home, spec, directory, orphan=(pid, start_time), started_ns=started_ns)
+                )
+                opened.callback(os.close, work)
+                monitor.go([work, lock])
+            except BaseException:
+                monitor.undo()
+                raise
+    except StepError as error:
+        raise explain(*error.fields) from error
+    except OSError as error:
+        raise _no_monitor(spec.id, error) from error
+    _reaper.adopt(monitor.release())
+
+
+def _no_monitor(container_id: str, error: OSError) -> Unavailable:
+    return Unavailable(
+        f"container {container_id[:12]}: {error.strerror}: {error.filename or 'its monitor'}",
+        "pydock info shows what this host has",
+        exit_code=125,
+    )
 
 
 class _Monitor:
@@ -202,10 +238,8 @@ def _clear(directory: str) -> None:
         os.chmod(f"{directory}/{name}", 0o666)
 
 
-def _work(
-    home: Home, spec: LaunchSpec, directory: str, attach: bool, stdin: bool, cleans: bool
-) -> bytes:
-    """Everything that the monitor has to know."""
+def _work(home: Home, spec: LaunchSpec, directory: str, **more: Any) -> bytes:
+    """Everything that the monitor has to know: of a new container, or of an orphan."""
     work = {
         "id": spec.id,
         "name": spec.name,
@@ -215,11 +249,13 @@ def _work(
         "events_path": home.events_path,
         "attributes": spec.attributes,
         "open_stdin": spec.open_stdin,
-        "client": attach,
-        "client_stdin": stdin,
-        "client_cleans": cleans,
+        "client": False,
+        "client_stdin": False,
+        "client_cleans": False,
+        "orphan": None,
         "exit_command": list(spec.exit_command),
         "exit_environment": spec.exit_environment,
+        **more,
     }
     return marshal.dumps(work)
 

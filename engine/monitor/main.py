@@ -93,6 +93,34 @@ class Monitor:
             os._exit(1)
         _report(launcher, (protocol.STARTED, self._main.pid, started_ns))
 
+    def adopt(self, launcher: socket, pid: int, started: int) -> None:
+        """As `launch`, for a container that runs already: its monitor was killed. What it has
+        written meanwhile waits in its FIFOs; its input and a terminal are gone."""
+        from engine.monitor.orphan import Orphan  # for a takeover alone
+
+        where = Where()
+        started_ns = self._work["started_ns"]
+        try:
+            where.at("log", self._work["log_path"])
+            self._log = LogWriter(self._work["log_path"])
+            where.at("process")
+            orphan = Orphan(pid, started)
+            where.at("state", self._directory)
+            self._record(pid, started_ns)
+            where.at("output", self._directory)
+            pipes = Pipes()
+            pipes.open(
+                terminal=self._plan["process"]["terminal"], stdin=False, fifos=self._directory
+            )
+            pipes.close_theirs()
+            self._main = Process(self._poller, orphan, pipes, self._end, self._log)
+            where.at("control socket", f"{self._directory}/ctl.sock")
+            self._listen()
+        except OSError as error:
+            _report(launcher, (protocol.FAILED, where.describe(error)))
+            os._exit(1)
+        _report(launcher, (protocol.STARTED, pid, started_ns))
+
     def _start(
         self,
         terminal: bool,
@@ -116,18 +144,21 @@ class Monitor:
     def _create(self, pipes: Pipes, terminal: bool, started_ns: int) -> "create.Created":
         created = create.create(self._plan, pipes.theirs, console=terminal)
         try:
-            with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-                boot = file.read().strip().decode()
-            _replace(
-                f"{self._directory}/state.json",
-                f'{{"pid":{created.pid},"start_time":{start_time(created.pid)},'
-                f'"started_ns":{started_ns},"boot_id":"{boot}","monitor_pid":{os.getpid()},'
-                f'"version":{protocol.VERSION}}}\n',
-            )
+            self._record(created.pid, started_ns)
         except OSError:
             create.destroy(created)
             raise
         return created
+
+    def _record(self, pid: int, started_ns: int) -> None:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            boot = file.read().strip().decode()
+        _replace(
+            f"{self._directory}/state.json",
+            f'{{"pid":{pid},"start_time":{start_time(pid)},'
+            f'"started_ns":{started_ns},"boot_id":"{boot}","monitor_pid":{os.getpid()},'
+            f'"version":{protocol.VERSION}}}\n',
+        )
 
     def _listen(self) -> None:
         listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK)
@@ -268,10 +299,11 @@ class Monitor:
             f'"oom_killed":{"true" if oom else "false"},"finished_ns":{time.time_ns()}}}\n'
         )
         try:
-            _replace(f"{self._directory}/exit.json", text)
-            if oom:
-                self._tell("oom", {})
-            self._tell("die", {"exitCode": str(process.exit_code)})
+            if process.status_known:  # else whoever folds it says so
+                _replace(f"{self._directory}/exit.json", text)
+                if oom:
+                    self._tell("oom", {})
+                self._tell("die", {"exitCode": str(process.exit_code)})
             os.unlink(f"{self._directory}/ctl.sock")
         except OSError:
             pass  # RUN_ROOT is full or gone: the code is lost, the rest is not
@@ -390,6 +422,9 @@ def main() -> None:
     os.chdir("/")
     set_child_subreaper()
     monitor = Monitor(work)
-    monitor.launch(launcher)
+    if work["orphan"]:
+        monitor.adopt(launcher, *work["orphan"])
+    else:
+        monitor.launch(launcher)
     monitor.run()
     os._exit(0)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.monitor.logs import LogWriter
+    from engine.monitor.orphan import Orphan
     from engine.monitor.peer import Peer
     from engine.monitor.poller import Poller
     from engine.runtime.create import Created
@@ -26,6 +27,7 @@ _READS = 8  # of one descriptor before the others have their turn
 _RING_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 12
 _QUEUE_BYTES = 1 << 18
+_UNKNOWN_STATUS = 255 << 8
 _DRAIN_SECONDS = 2.0  # somebody that the process has left behind may hold its pipes for ever
 
 
@@ -89,19 +91,21 @@ class Process:
     def __init__(
         self,
         poller: "Poller",
-        created: "Created",
+        created: "Created | Orphan",
         pipes: Pipes,
         on_complete: "Callable[[Process], None]",
         log: "LogWriter | None" = None,
     ) -> None:
         self.pid = created.pid
         self.status = 0  # of waitpid(2), once it has `ended`
+        self.status_known = True
         self.ended = False
         self.complete = False
         self.peers: list[Peer] = []
         self.log = log
         self._poller = poller
         self._on_complete = on_complete
+        self._collect = created.collect
         self._pidfd = created.pidfd
         self._console = created.console_fd
         self._outputs = pipes.outputs
@@ -288,9 +292,13 @@ class Process:
     # -- end
 
     def _reap(self) -> None:
-        pid, self.status = os.waitpid(self.pid, os.WNOHANG)
-        if not pid:
+        try:
+            status = self._collect()
+        except ChildProcessError:
+            status, self.status_known = _UNKNOWN_STATUS, False
+        if status is None:
             return
+        self.status = status
         self.ended = True
         self._poller.forget(self._pidfd)
         if self._stdin >= 0 and not self.terminal:

@@ -53,6 +53,11 @@ class Created:
         self.channel = channel
         self.console_fd = -1
 
+    def collect(self) -> int | None:
+        """The wait status, None while it lives. It is reaped."""
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return status if pid else None
+
 
 def create(
     plan: Plan,

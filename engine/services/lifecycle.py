@@ -17,6 +17,7 @@ from engine import home as homes
 from engine import journal
 from engine.errors import Conflict, EngineError, NotFound, Unavailable
 from engine.kernel.cgroup import open_cgroup
+from engine.kernel.process import is_alive
 from engine.monitor import client
 from engine.services.run import Run, end_state, read_exit, read_state, retire
 from engine.storage.trash import remove_tree
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from engine.monitor.launch import Launched
     from engine.monitor.standby import Standby
     from engine.network.networking import Networking
+    from engine.services.preparation import Preparation
     from engine.services.volumes import VolumeService
     from engine.storage.container_store import ContainerRow, ContainerStore
     from engine.storage.network_store import NetworkStore
@@ -141,12 +143,8 @@ class Lifecycle:
         self, row: ContainerRow, size: tuple[int, int] | None, attach: bool, stdin: bool
     ) -> Launched:
         from engine.monitor.launch import launch
-        from engine.services.preparation import Preparation
 
-        preparation = Preparation(
-            self._home, self._store, self._snapshots, self._volumes, self._network_store,
-            self._networking,
-        )  # fmt: skip
+        preparation = self._preparation()
         standby, self._standby = self._standby, None
         return launch(
             self._home,
@@ -157,6 +155,14 @@ class Lifecycle:
             cleans=attach,
             standby=standby,
         )
+
+    def _preparation(self) -> Preparation:
+        from engine.services.preparation import Preparation
+
+        return Preparation(
+            self._home, self._store, self._snapshots, self._volumes, self._network_store,
+            self._networking,
+        )  # fmt: skip
 
     def _disconnect(self, row: ContainerRow) -> None:
         """It is in no network any more."""
@@ -275,23 +281,9 @@ class Lifecycle:
     ) -> MonitorSession:
         """A session at a new process in it, which runs when this returns."""
         from engine.runtime.exec import make_process
-        from engine.runtime.plan import make_plan
 
-        try:
-            with open(f"{self._home.container_dir(row.id)}/config.json") as file:
-                document = json.load(file)
-        except FileNotFoundError as error:
-            raise NotFound(
-                f"container {row.name}: its config.json is gone", "restart it"
-            ) from error
-        plan = make_plan(
-            document,
-            id=row.id,
-            overlay=self._snapshots.get(row.id),
-            user=row.config["user"] or None,
-        )
         process = make_process(
-            plan,
+            self._plan(row),
             list(command),
             env=[*(["TERM=xterm"] if tty else []), *env],
             cwd=working_directory or "",
@@ -302,6 +294,25 @@ class Lifecycle:
         session = client.exec(self._home.run_dir(row.id), process, stdin=stdin)
         self.tell(row, f"exec_start: {' '.join(command)}")
         return session
+
+    def _plan(self, row: ContainerRow) -> dict[str, Any]:
+        """The one that it runs by. Raises NotFound."""
+        from engine.runtime.plan import make_plan
+
+        try:
+            with open(f"{self._home.container_dir(row.id)}/config.json") as file:
+                document = json.load(file)
+        except FileNotFoundError as error:
+            raise NotFound(
+                f"container {row.name}: its config.json is gone", "restart it"
+            ) from error
+        return make_plan(
+            document,
+            id=row.id,
+            overlay=self._snapshots.get(row.id),
+            user=row.config["user"] or None,
+            added_groups=row.config.get("confinement", {}).get("groups", ()),
+        )
 
     # -- end
 
@@ -375,7 +386,8 @@ class Lifecycle:
 
     def settle(self, row: ContainerRow) -> ContainerRow | None:
         """The row as the kernel has it, None when the container is gone: an end that no monitor
-        lived to fold is folded, a start whose starter was killed is a start."""
+        lived to fold is folded, a start whose starter was killed is a start, and one that runs on
+        without its monitor has a new one."""
         if not self._is_behind(row):
             return row
         with self.locked(row.id):
@@ -386,13 +398,27 @@ class Lifecycle:
         """As `settle`. The container's lock is held by the caller."""
         if not self._is_behind(row):
             return row
-        if row.state not in _ON:
-            row = self._record_start(row)
-            if not self._is_behind(row):
+        was_on = row.state in _ON
+        row = row if was_on else self._record_start(row)
+        directory = self._home.run_dir(row.id)
+        state = read_state(directory)
+        if client.is_alive(directory) or (state and is_alive(state["pid"], state["start_time"])):
+            if not was_on:
                 self.tell(row, "start")
-                return row
+            if not client.is_alive(directory):
+                self._adopt(row, state)
+            return row
         self.fold(row)
         return self._store.find(row.id)
+
+    def _adopt(self, row: ContainerRow, state: dict[str, Any]) -> None:
+        """It has a monitor again, if one can be made: else it runs on, and who looks next tries
+        again."""
+        from engine.monitor.launch import adopt
+
+        with contextlib.suppress(EngineError):
+            spec = self._preparation().respecify(row, self._plan(row))
+            adopt(self._home, spec, state["pid"], state["start_time"], state["started_ns"])
 
     @contextlib.contextmanager
     def at_rest(self, container_id: str) -> Iterator[ContainerRow | None]:
@@ -419,10 +445,7 @@ class Lifecycle:
         directory = self._home.run_dir(row.id)
         if row.state not in _ON:
             return self._unrecorded(row) is not None
-        if client.is_alive(directory):
-            return False
-        with Run(self._home, row.id) as run:
-            return not run.lives
+        return not client.is_alive(directory)
 
     def _unrecorded(self, row: ContainerRow) -> dict[str, Any] | None:
         """The state of a run that the row does not know of."""

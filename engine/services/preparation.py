@@ -86,12 +86,16 @@ class Preparation:
         )
         with open(f"{directory}/config.json", "w") as file:
             json.dump(document, file)
+        return self.respecify(row, plan)
+
+    def respecify(self, row: ContainerRow, plan: dict[str, Any]) -> LaunchSpec:
+        """What a monitor must know of a container with that plan."""
         return LaunchSpec(
             id=row.id,
             name=row.name,
             plan=plan,
-            open_stdin=config["interactive"],
-            attributes={"image": row.image, **config["labels"]},
+            open_stdin=row.config["interactive"],
+            attributes={"image": row.image, **row.config["labels"]},
             exit_command=self._exit_command(row.id),
             exit_environment={
                 name: os.environ[name] for name in ("PYDOCK_CGROUP_PARENT",) if name in os.environ

@@ -57,6 +57,16 @@ def test_exit_status_is_known_after_somebody_else_reaped() -> None:
     os.close(second_fd)
 
 
+def test_exit_status_of_a_zombie_is_known_before_it_is_reaped() -> None:
+    assert process.zombie_status(os.getpid()) is None
+    for pid, pidfd in (child(42), child(0, 30)):
+        process.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
+        status = process.zombie_status(pid)
+        assert os.waitpid(pid, 0)[1] == status
+        os.close(pidfd)
+
+
 def test_start_time_tells_a_process_from_a_later_one_of_its_number() -> None:
     started = process.start_time(os.getpid())
     assert process.is_alive(os.getpid(), started)
@@ -70,6 +80,7 @@ def test_zombie_is_not_alive() -> None:
     with pytest.raises(ProcessLookupError):
         process.start_time(pid)
     os.waitpid(pid, 0)
+    assert process.zombie_status(pid) is None
     with pytest.raises(ProcessLookupError):
         process.pidfd_open(pid)
     os.close(pidfd)

@@ -1,5 +1,6 @@
 """Whoever is killed, and whenever: rows say what is so, and nothing is waited for in vain."""
 
+import contextlib
 import json
 import os
 import random
@@ -102,12 +103,8 @@ def test_an_end_that_nobody_saw_is_folded_when_it_is_looked_at(
         container = started(engine, image)
         pid = row_of(engine, container).pid
         kill_monitor(engine, container)
-        assert look(container).state == "running"  # it does not need its monitor
         os.kill(pid, signal.SIGKILL)
-        until(
-            lambda at=look, of=container: at(of).state == "exited",  # type: ignore[misc]
-            seconds=HANG_SECONDS,
-        )
+        until(lambda of=pid: not lives(of), seconds=HANG_SECONDS)  # type: ignore[misc]
         row = look(container)
         assert (row.exit_code, row.pid) == (255, 0)
         assert row.error == "exit code unknown: its monitor was killed"
@@ -118,8 +115,9 @@ def test_one_that_removes_itself_does_so_without_its_monitor(
     engine: LocalEngine, image: str
 ) -> None:
     container = started(engine, image, rm=True)
+    pid = row_of(engine, container).pid
     kill_monitor(engine, container)
-    os.kill(row_of(engine, container).pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
     until(lambda: engine.containers.list(all=True) == [], seconds=HANG_SECONDS)
     with pytest.raises(NotFound, match="no such container"):
         engine.containers.inspect(container)
@@ -150,8 +148,48 @@ def test_every_verb_works_without_a_monitor(engine: LocalEngine, image: str, ver
     assert row.pid != pid
 
 
+def test_whoever_looks_gives_it_a_monitor_again(engine: LocalEngine, image: str) -> None:
+    says = "echo $n; n=$((n+1)); touch /said$n"
+    loop = f"n=0; while [ ! -e /end ]; do [ -e /go$n ] && {{ {says}; }}; sleep 0.01; done; exit 42"
+    container = started(engine, image, "sh", "-c", loop)
+    pid = row_of(engine, container).pid
+    root = Path(f"/proc/{pid}/root")
+    log = Path(engine.info.root, "containers", container, "log")
+    for number in (0, 1, 2):
+        kill_monitor(engine, container)
+        (root / f"go{number}").touch()
+        until((root / f"said{number + 1}").exists)  # nobody takes it now
+        row = row_of(engine, container)
+        assert (row.state, row.pid) == ("running", pid)
+        until(lambda line=f" F {number}\n": line in log.read_text())  # type: ignore[misc]
+        assert engine.containers.exec(container, ["true"]).wait() == 0
+    with contextlib.closing(engine.containers.attach(container)) as session:
+        (root / "go3").touch()
+        assert session.read() == ("stdout", b"3\n")
+        (root / "end").touch()
+        assert session.wait() == 42
+    assert engine.containers.wait(container) == 42
+    row = row_of(engine, container)
+    assert (row.state, row.exit_code, row.error) == ("exited", 42, "")
+    assert [line.split()[3] for line in log.read_text().splitlines()] == ["0", "1", "2", "3"]
+    told = engine.system.events(
+        since_ns=row.started_ns, until_ns=time.time_ns(), filters=[("event", "die")]
+    )
+    assert [each.attributes["exitCode"] for each in told] == ["42"]
+
+
+def test_a_paused_one_stays_so_under_its_new_monitor(engine: LocalEngine, image: str) -> None:
+    container = started(engine, image)
+    engine.containers.pause(container)
+    kill_monitor(engine, container)
+    assert row_of(engine, container).state == "paused"
+    engine.containers.unpause(container)
+    assert engine.containers.exec(container, ["true"]).wait() == 0
+
+
 def test_nobody_gets_at_one_without_a_monitor(engine: LocalEngine, image: str) -> None:
     container = started(engine, image)
+    Path(engine.info.root, "containers", container, "config.json").unlink()  # none can be made
     kill_monitor(engine, container)
     for act in (
         lambda: engine.containers.attach(container),
@@ -172,7 +210,7 @@ def test_waiting_goes_on_without_a_monitor(engine: LocalEngine, image: str) -> N
         engine.containers.wait(container, cancel=cancel)
     pid = row_of(engine, container).pid
     threading.Timer(0.2, os.kill, (pid, signal.SIGKILL)).start()
-    assert engine.containers.wait(container) == 255
+    assert engine.containers.wait(container) == 137
 
 
 def test_an_exit_command_that_is_killed_is_made_up_for(engine: LocalEngine, image: str) -> None:
