@@ -17,20 +17,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from engine.registry.timeouts import Timeouts
 from tests.support import images
 from tests.support.fault_server import Exchange, FaultServer, Script
-from tests.support.pulls import Store, example, noise
+from tests.support.pulls import FAST, Store, example, noise
 from tests.support.tls import Certificate
 
-PATIENCE = (
-    Timeouts()
-    .scaled(1 / 20)
-    ._replace(
-        stall_seconds=0.3, headers_seconds=0.3, first_delay_seconds=0.005, slow_seconds=0.3,
-        retrying_seconds=5,
-    )
-)  # fmt: skip
+PATIENCE = FAST._replace(first_delay_seconds=0.005)
 USER, PASSWORD = "alice", "sesame-1"
 BASIC = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
 SIZE = 200_000
@@ -46,9 +38,14 @@ class Play:
         self.servers = contextlib.ExitStack()
         self.abroad: list[FaultServer] = []
         self.action: Callable[[], Any] = self.pull
+        self.patience = PATIENCE
         self._home = home
         self._counts: dict[str, int] = {}
         self.registry = self.serve()
+
+    def lose_patience(self) -> None:
+        """A server that says nothing, or little, is given up soon."""
+        self.patience = PATIENCE._replace(stall_seconds=0.3, headers_seconds=0.3, slow_seconds=0.3)
 
     def serve(self, tls: Certificate | None = None) -> FaultServer:
         """The registry is this new server: honest, with the image in it."""
@@ -81,7 +78,7 @@ class Play:
         (place / "ca.crt").write_bytes(authority.read_bytes())
 
     def pull(self, reference: str = "") -> None:
-        self.store.pull(reference or self.reference, timeouts=PATIENCE)
+        self.store.pull(reference or self.reference, timeouts=self.patience)
 
     def on_blobs(self, fault: Callable[[Exchange, int], object]) -> None:
         """`fault(exchange, n)` sees the n-th request for each blob; False leaves it be."""

@@ -1,4 +1,4 @@
-"""A client's home without credentials, and its parts at a twentieth of their patience."""
+"""A client's home without credentials, and its parts."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +16,9 @@ from engine.storage.content import Content
 from engine.storage.image_store import ImageStore
 from engine.storage.metadata import Database
 from tests.support.fault_server import FaultServer
-from tests.support.pulls import Store
+from tests.support.pulls import FAST, Store
 from tests.support.tls import Authority
 
-FAST = Timeouts().scaled(1 / 20)
 Open = Callable[..., Repository]
 
 

@@ -130,6 +130,8 @@ def told_to_wait_until_a_date(play: Play) -> None:
 
 @survives(TABLE, 11)
 def body_stalls(play: Play) -> None:
+    play.lose_patience()
+
     def fault(exchange: Exchange, number: int) -> object:
         if number > 1:
             return False
@@ -142,6 +144,7 @@ def body_stalls(play: Play) -> None:
 
 @survives(TABLE, 12)
 def head_stalls(play: Play) -> None:
+    play.lose_patience()
     play.on_layer(lambda exchange, number: exchange.stall() if number == 1 else False)
 
 

@@ -67,6 +67,8 @@ def body_always_wrong(play: Play) -> None:
 
 @told(TABLE, 45, Unavailable, "only .* bytes a second|stalled")
 def body_crawls(play: Play) -> None:
+    play.lose_patience()
+
     def crawl(exchange: Exchange) -> None:
         exchange.send_head(200, None, len(body(exchange)))
         while not exchange.server.faults.stopped.wait(0.1):
@@ -234,6 +236,7 @@ def check_told(play: Play, kind: type[Exception], words: str) -> None:
     play.store.assert_nothing_half_made()
     play.check_secrets()
     play.registry.script = lambda exchange: False
+    play.patience = PATIENCE
     play.monkeypatch.delenv("https_proxy", raising=False)
     play.pull()
     play.check_image()

@@ -21,13 +21,12 @@ from engine.registry.credentials import Credential, find_credential
 from engine.registry.hosts import Hosts
 from engine.registry.login import domain_of, log_in, log_out, user_of
 from engine.registry.secret import Secret
-from engine.registry.timeouts import Timeouts
 from tests.support import images
 from tests.support.fault_server import Exchange, FaultServer
+from tests.support.pulls import FAST
 from tests.support.registry import PASSWORD, USER, Registry, TokenServer
 from tests.support.tls import Authority
 
-FAST = Timeouts().scaled(1 / 20)._replace(helper_seconds=10)  # a process of its own
 HUB_KEY = "https://index.docker.io/v1/"
 # A helper that keeps its one secret in a file beside itself.
 HELPER = """#!/bin/sh

@@ -38,13 +38,13 @@ from engine.storage.repair import fsck
 from tests.support import images
 from tests.support.fault_server import Exchange, FaultServer
 from tests.support.images import MadeImage, MadeIndex, layer_tar, make_image, make_index
+from tests.support.pulls import FAST
 from tests.support.registry import PASSWORD, USER, Registry, TokenServer
 from tests.support.tls import Authority
 from tests.support.upload_server import Fault, UploadServer
 
 pytestmark = pytest.mark.root
-FAST = Timeouts().scaled(1 / 20)
-HASTY = FAST._replace(stall_seconds=0.5, first_delay_seconds=0.005)
+HASTY = FAST._replace(first_delay_seconds=0.005)
 MIB = 1 << 20
 UNIT = 1 << 16  # of which a piece has 16 here
 _PYDOCK = "from engine.cli.script import script; script()"

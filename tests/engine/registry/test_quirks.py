@@ -19,7 +19,6 @@ from engine.registry.retry import Transient
 from tests.support import images
 from tests.support.fault_server import Exchange, FaultServer
 from tests.support.images import MadeImage, blob, make_image
-from tests.support.pulls import FAST
 from tests.support.registry import Registry
 
 Open = Callable[..., Repository]
@@ -194,8 +193,7 @@ def test_ecr_wants_a_password_from_its_helper(
 
     shelf.script = script
     with FaultServer(storage) as s3:
-        calm = FAST._replace(helper_seconds=10)
-        check(open_repository(f"{shelf.host}/ns/r:1", timeouts=calm))
+        check(open_repository(f"{shelf.host}/ns/r:1"))
         assert len(s3.requests) == 1
 
 

@@ -14,11 +14,10 @@ from engine.oci.digest import Digest
 from engine.registry.refetch import refetch
 from engine.storage.origin_store import OriginStore
 from engine.storage.repair import fsck
-from tests.engine.registry.conftest import FAST
 from tests.support import images
 from tests.support.fault_server import FaultServer
 from tests.support.images import make_image, make_index
-from tests.support.pulls import Store, example, noise
+from tests.support.pulls import FAST, Store, example, noise
 from tests.support.registry import Registry
 
 pytestmark = pytest.mark.root

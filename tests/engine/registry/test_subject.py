@@ -11,10 +11,11 @@ from engine.oci.descriptor import OCI_MANIFEST, Descriptor
 from engine.oci.digest import sha256_of
 from engine.registry.subject import subject_of, with_referrer
 from engine.registry.upload import Uploads
-from tests.engine.registry.conftest import FAST, Open
+from tests.engine.registry.conftest import Open
 from tests.support import images
 from tests.support.fault_server import Exchange, FaultServer
 from tests.support.images import make_image
+from tests.support.pulls import FAST
 from tests.support.registry import Registry
 
 EMPTY = images.blob("application/vnd.oci.empty.v1+json", b"{}")

@@ -15,12 +15,10 @@ from engine.errors import Cancelled, InvalidInput, Unavailable
 from engine.registry.hosts import Hosts
 from engine.registry.origin import split_url
 from engine.registry.retry import Transient
-from engine.registry.timeouts import Timeouts
 from engine.registry.transport import Transport
 from tests.support.fault_server import Exchange, FaultServer
+from tests.support.pulls import FAST
 from tests.support.tls import Authority
-
-FAST = Timeouts().scaled(1 / 20)
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ from engine.model.progress import Progress
 from engine.oci.platform import parse_platform
 from engine.oci.reference import parse_reference
 from engine.registry.hosts import Hosts
-from engine.registry.timeouts import Timeouts
 from engine.services.copying import Copying
 from engine.services.places import parse_place
 from engine.storage.content import Content
@@ -34,6 +33,7 @@ from engine.storage.image_store import ImageStore
 from engine.storage.metadata import Database
 from tests.support import images
 from tests.support.images import MadeImage, MadeIndex, make_image, make_index, write_layout
+from tests.support.pulls import FAST
 from tests.support.registry import Registry
 from tests.support.small_disk import small_disk
 
@@ -57,7 +57,7 @@ class Box(NamedTuple):
         every = more.pop("every", False)
         copying = Copying(
             self.home, self.database, self.content, self.images, self.told.append,
-            more.pop("cancel", None), Timeouts().scaled(1 / 20), Hosts(str(self.directory)),
+            more.pop("cancel", None), FAST, Hosts(str(self.directory)),
         )  # fmt: skip
         wanted = parse_platform(platform) if platform else None
         with copying:
