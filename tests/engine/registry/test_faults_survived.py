@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.registry import dial
+from tests.support.closed_port import closed_port
 from tests.support.fault_server import Exchange
 from tests.support.fault_table import (
     BASIC,
@@ -379,8 +380,7 @@ def answers_come_byte_by_byte(play: Play) -> None:
 
 @survives(TABLE, 32)
 def mirror_is_down(play: Play) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = play.servers.enter_context(closed_port())
     play.settings(f"[registry.'{play.registry.host}']\nmirrors = ['localhost:{port}']\n")
 
 

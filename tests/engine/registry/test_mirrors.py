@@ -11,6 +11,7 @@ from engine.errors import Corrupt, NotFound, Unavailable
 from engine.oci.descriptor import Descriptor
 from engine.registry.client import Repository
 from tests.support import images
+from tests.support.closed_port import closed_port
 from tests.support.fault_server import Exchange, FaultServer
 from tests.support.images import make_image
 from tests.support.pulls import FAST, Store
@@ -98,15 +99,13 @@ def test_mirror_that_fails_is_passed_over_and_said_once(
 def test_mirrors_are_asked_in_their_order_down_to_the_registry(
     open_repository: Open, etc: Path, registry: FaultServer, mirror: FaultServer
 ) -> None:
-    with FaultServer() as gone:
-        down = gone.host
-    with FaultServer() as empty:
-        point(etc, registry, down, empty.host, f"{mirror.host}/hub")
+    with closed_port() as down, FaultServer() as empty:
+        point(etc, registry, f"localhost:{down}", empty.host, f"{mirror.host}/hub")
         check(open_repository(f"{registry.host}/ns/r:1"))
         assert empty.count("GET", "manifests") == 1
-    assert registry.requests == []
-    mirror.documents.clear()
-    check(open_repository(f"{registry.host}/ns/r:1"))
+        assert registry.requests == []
+        mirror.documents.clear()
+        check(open_repository(f"{registry.host}/ns/r:1"))
     assert registry.count("GET", "blobs") == 2
 
 

@@ -19,13 +19,17 @@ from tests.support.fault_server import Exchange, FaultServer
 from tests.support.images import MadeImage, make_image
 from tests.support.pulls import Store, example, noise
 from tests.support.registry import Registry
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.root
 
 
 @pytest.mark.parametrize("moment", ["resolve", "config", "layer"])
-def test_cancel_at_any_moment_ends_within_its_time(store: Store, moment: str) -> None:
+def test_cancel_at_any_moment_ends_it_while_the_server_says_nothing(
+    store: Store, moment: str
+) -> None:
     reached = threading.Event()
+    given_up: list[str] = []
     part = {"resolve": "/manifests/1", "config": "/blobs/", "layer": "/blobs/"}[moment]
     image = example(300_000)
 
@@ -35,25 +39,24 @@ def test_cancel_at_any_moment_ends_within_its_time(store: Store, moment: str) ->
             return False
         reached.set()
         exchange.stall()
+        given_up.append(exchange.path)
         return True
 
     cancel = Cancel()
-    ended: list[float] = []
+    patience = Timeouts(headers_seconds=600, stall_seconds=600)
 
     def end() -> None:
-        reached.wait(10)
-        time.sleep(0.05)
-        ended.append(time.monotonic())
+        reached.wait(60)
+        time.sleep(0.05)  # by now it waits in the kernel, as a rule
         cancel.cancel()
 
     with FaultServer(script) as server:
         thread = threading.Thread(target=end)
         thread.start()
         with pytest.raises(Cancelled):
-            store.pull(images.serve(server, "r", "1", image), cancel=cancel, timeouts=Timeouts())
-        took = time.monotonic() - ended[0]
+            store.pull(images.serve(server, "r", "1", image), cancel=cancel, timeouts=patience)
+        assert given_up == []
         thread.join()
-    assert took < 5  # the promise is 0.2 s; a busy machine is no failure
     store.assert_nothing_half_made()
 
 
@@ -102,9 +105,8 @@ def check_killed_pulls(store: Store, registry: Registry, times: int, seed: int) 
         assert store.tree(image, number)[f"d{number}/f"] == noise(300_000, number)
     for layer in image.layers:
         assert store.content.read(layer.digest) == layer.data
-    assert not os.listdir(f"{store.home.root}/ingest") or all(
-        name.endswith(".lock") for name in os.listdir(f"{store.home.root}/ingest")
-    )
+    left = os.listdir(f"{store.home.root}/ingest")  # a document's part, which goes when it is old
+    assert not {layer.digest[7:] for layer in image.layers}.intersection(left)
 
 
 def test_pull_after_killed_pulls_succeeds(store: Store, registry: Registry) -> None:
@@ -149,13 +151,13 @@ def test_next_one_takes_over_when_the_first_dies(store: Store) -> None:
             [sys.executable, "-c", _PULL, reference], stdout=subprocess.DEVNULL
         )
         partial = Path(store.home.root) / "ingest" / blob.digest[7:]
-        while not partial.exists() or partial.stat().st_size < half:
-            time.sleep(0.01)
+        until(lambda: partial.exists() and partial.stat().st_size == half, 60)
 
         def end() -> None:
-            while "waiting" not in store.phases(blob.digest[7:19]):
-                time.sleep(0.01)
-            first.kill()
+            try:
+                until(lambda: "waiting" in store.phases(blob.digest[7:19]))
+            finally:
+                first.kill()
 
         killer = threading.Thread(target=end)
         killer.start()

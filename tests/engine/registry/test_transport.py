@@ -16,6 +16,7 @@ from engine.registry.hosts import Hosts
 from engine.registry.origin import split_url
 from engine.registry.retry import Transient
 from engine.registry.transport import Transport
+from tests.support.closed_port import closed_port
 from tests.support.fault_server import Exchange, FaultServer
 from tests.support.pulls import FAST
 from tests.support.tls import Authority
@@ -278,11 +279,10 @@ def test_redirect_to_where_only_we_can_go_is_refused(
 
 
 def test_closed_port_is_unavailable_with_a_hint(transport: Transport) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with pytest.raises(Unavailable, match=f"localhost:{port}: connection refused") as caught:
-        get(transport, f"http://localhost:{port}/")
-    assert caught.value.hint
+    with closed_port() as port:
+        with pytest.raises(Unavailable, match=f"localhost:{port}: connection refused") as caught:
+            get(transport, f"http://localhost:{port}/")
+        assert caught.value.hint
 
 
 def test_server_that_was_there_before_is_tried_again(transport: Transport) -> None:

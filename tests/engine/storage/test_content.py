@@ -197,11 +197,15 @@ def test_the_second_process_waits_for_the_first_and_then_has_it(
     first = slow_process(store)
     assert said(first) == 0
     seen: list[int] = []
-    threading.Timer(0.3, end, (first,)).start()
-    assert content.ingest(DIGEST, len(DATA), on_wait=seen.append) is None
-    assert seen[0] == len(DATA) // 2
+
+    def while_it_waits(size: int) -> None:
+        seen.append(size)
+        if len(seen) == 1:
+            assert end(first) == 0
+
+    assert content.ingest(DIGEST, len(DATA), on_wait=while_it_waits) is None
+    assert seen == [len(DATA) // 2]
     assert content.read(DIGEST) == DATA
-    assert first.wait() == 0
     assert left_in(store) == []
 
 

@@ -27,6 +27,7 @@ from tests.support.store import (
 )
 from tests.support.tarball import END, directory, file, hardlink, pax, symlink
 from tests.support.trees import Node, tree_of
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.root
 
@@ -194,12 +195,11 @@ def test_worker_that_dies_is_tried_once_more(store: Store, deaths: int) -> None:
         )
         feed.advance(20)
         killed: set[int] = set()
-        deadline = time.monotonic() + 10
-        while len(killed) < deaths and time.monotonic() < deadline:
+        while len(killed) < deaths:
+            until(lambda: set(_workers()) - killed)
             for pid in set(_workers()) - killed:
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
-            time.sleep(0.01)
         feed.complete()
         os.close(descriptor)
         if deaths == 1:
@@ -248,20 +248,19 @@ def test_two_pulls_of_one_layer_unpack_it_once(store: Store) -> None:
     descriptor = blob_descriptor(store, each)
     with Unpacking(store.home, store.database, progress=None, cancel=Cancel()) as holder:
         holder.missing([each.diff_id])
-        holder.feed(0, each.digest, each.diff_id, len(each.blob), descriptor, complete=True)
+        holder.feed(
+            0, each.digest, each.diff_id, len(each.blob), descriptor, complete=True
+        ).done.wait()
         thread = threading.Thread(
             target=bring_in,
             args=(first_home, [each, SMALL]),
             kwargs={"progress": lambda p: phases.append(p.phase)},
         )
         thread.start()
-        deadline = time.monotonic() + 10
-        while "waiting" not in phases and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: "waiting" in phases)
         holder.publish(new_image(store, [each]))
     thread.join()
     os.close(descriptor)
-    assert "waiting" in phases
     assert len(os.listdir(f"{store.home.root}/layers")) == 2
     assert leftovers(store) == []
 
@@ -283,13 +282,13 @@ def test_two_pulls_of_the_same_layers_in_opposite_order_do_not_wait_for_each_oth
                 unpacking.missing([each.diff_id for each in order])
                 for index, each in enumerate(order):
                     descriptor = blob_descriptor(other, each)
-                    unpacking.feed(
+                    feed = unpacking.feed(
                         index, each.digest, each.diff_id, len(each.blob), descriptor, complete=True
                     )
                     os.close(descriptor)
                     if index == 0:
-                        both.wait()
-                        time.sleep(0.2)
+                        feed.done.wait()  # it holds this one
+                        both.wait(30)
                 unpacking.publish(image)
         except BaseException as error:
             failures.append(error)
@@ -298,7 +297,7 @@ def test_two_pulls_of_the_same_layers_in_opposite_order_do_not_wait_for_each_oth
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join()
     assert failures == []
     assert len(store.database.query("SELECT * FROM layer")) == 2
     assert len(store.database.query("SELECT * FROM image")) == 2
