@@ -127,9 +127,8 @@ class _Push:
         self._trusting = True  # what the registry says that it has
 
     def run(self, platform: Platform | None) -> Pushed:
-        self._row = row = self._find()
-        tree = self._choose(row, platform)
-        self._repacking.hold(tree)
+        row, tree = self._hold(platform)
+        self._row = row
         for blob in tree.blobs:
             self._tell(blob, "queued")
         address = address_of(self._reference.domain)
@@ -177,6 +176,21 @@ class _Push:
         return Uploads(repository, self._timeouts)
 
     # What is pushed.
+
+    def _hold(self, platform: Platform | None) -> tuple[ImageRow, Tree]:
+        """The image and its tree, of which nothing is collected from now on. Another push may just
+        put other blobs in their place: then it is looked at again."""
+        while True:
+            row = self._find()
+            try:
+                tree = self._choose(row, platform)
+                self._repacking.hold(tree)
+            except NotFound:
+                if self._find() == row:
+                    raise
+            else:
+                if self._find() == row:
+                    return row, tree
 
     def _find(self) -> ImageRow:
         if self._reference.digest:

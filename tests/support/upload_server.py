@@ -108,9 +108,13 @@ class UploadServer(FaultServer):
         del self.sessions[name]
         exchange.reply(201, {"Docker-Content-Digest": digest})
 
+    def session_of(self, exchange: Exchange) -> bytearray:
+        """What came of the upload that the request is about."""
+        return self.sessions[urlsplit(exchange.path).path.rpartition("/")[2]]
+
     def cut(self, exchange: Exchange, after_bytes: int) -> None:
         """Takes a part of the body, then resets the connection."""
-        session = self.sessions[urlsplit(exchange.path).path.rpartition("/")[2]]
+        session = self.session_of(exchange)
         self.take(exchange, session, after_bytes)
         if not self.keeps:
             session.clear()

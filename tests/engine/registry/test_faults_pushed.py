@@ -3,7 +3,6 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -47,9 +46,9 @@ def piece_is_out_of_range(server: UploadServer, exchange: Exchange, number: int)
 def range_is_stale(server: UploadServer, exchange: Exchange, number: int) -> bool:
     """The answer to a piece says what was there before it (ECR)."""
     if exchange.command == "PATCH" and number == 2:
-        name = urlsplit(exchange.path).path.rpartition("/")[2]
-        before = len(server.sessions[name])
-        server.take(exchange, server.sessions[name])
+        session = server.session_of(exchange)
+        before = len(session)
+        server.take(exchange, session)
         location = server.location(exchange.path)
         exchange.reply(202, {"Location": location, "Range": f"0-{before - 1}"})
         return True
@@ -64,7 +63,7 @@ def location_has_a_query(server: UploadServer, exchange: Exchange, number: int) 
 def piece_is_created(server: UploadServer, exchange: Exchange, number: int) -> bool:
     """201 in place of 202 (ECR)."""
     if exchange.command == "PATCH":
-        session = server.sessions[urlsplit(exchange.path).path.rpartition("/")[2]]
+        session = server.session_of(exchange)
         server.take(exchange, session)
         headers = {"Location": server.location(exchange.path), "Range": f"0-{len(session) - 1}"}
         exchange.reply(201, headers)

@@ -34,6 +34,7 @@ from engine.storage.archive import load
 from engine.storage.content import Content
 from engine.storage.image_store import ImageStore
 from engine.storage.metadata import Database
+from engine.storage.repack import Repacking
 from engine.storage.repair import fsck
 from tests.support import images
 from tests.support.fault_server import Exchange, FaultServer
@@ -300,6 +301,28 @@ def test_pushes_of_one_raw_image_at_once_agree(store: Store, registry: Registry)
     assert list(fsck(store.home, store.database, repair=False)) == []
 
 
+@pytest.mark.parametrize("step", [(Content, "read"), (Repacking, "hold")], ids=["read", "held"])
+def test_an_image_that_another_push_has_just_repacked_goes_as_it_is_now(
+    store: Store, registry: Registry, monkeypatch: pytest.MonkeyPatch, step: tuple[Any, str]
+) -> None:
+    """Its raw blobs are swept between the first look and the lease."""
+    owner, name = step
+    image = make_image([{"a": b"a" * 50_000}], compression="")
+    reference = store.load(f"{registry.host}/overtaken/{name}:1", image)
+    first: list[Pushed] = []
+
+    def overtaken(*arguments: Any) -> Any:
+        monkeypatch.setattr(owner, name, real)
+        first.append(store.push(reference))
+        return real(*arguments)
+
+    real = getattr(owner, name)
+    monkeypatch.setattr(owner, name, overtaken)
+    assert store.push(reference) == first[0]
+    assert store.images.get(reference).manifest == first[0].digest
+    assert list(fsck(store.home, store.database, repair=False)) == []
+
+
 # What goes wrong.
 
 
@@ -490,7 +513,7 @@ def test_odd_answers_to_pieces_are_survived(store: Store, server: UploadServer, 
         if exchange.command != "PATCH" or not odd:
             return cut(exchange)
         odd.clear()
-        session = server.sessions[exchange.path.partition("?")[0].rpartition("/")[2]]
+        session = server.session_of(exchange)
         server.take(exchange, session)
         headers = {"Location": server.location(exchange.path)}
         if fault in ("201", "stale"):
@@ -506,10 +529,10 @@ def test_odd_answers_to_pieces_are_survived(store: Store, server: UploadServer, 
 @pytest.mark.usefixtures("small_pieces")
 def test_a_registry_that_mixes_pieces_up_gets_the_whole(store: Store, server: UploadServer) -> None:
     def cut(exchange: Exchange) -> None:
-        server.cut(exchange, 20 * UNIT)
-        for session in server.sessions.values():
-            if session:
-                session[-1] ^= 1
+        session = server.session_of(exchange)
+        server.take(exchange, session, 20 * UNIT)
+        session[-1] ^= 1
+        exchange.reset()
 
     server.fault = faults(cut)
     put(store, server, one_layer(40 * UNIT))
