@@ -125,14 +125,14 @@ def create(call: Call) -> str:
         call.output.warn(
             f"WARNING: Published ports are discarded when using {options.network} network mode"
         )
-    containers, images = call.engine.containers, call.engine.images
+    containers = call.engine.containers
     if policy == "always":
         _pull(call, options)
     try:
         return containers.create(options)
     except NotFound:
         try:
-            images.inspect(options.image)
+            call.engine.images.inspect(options.image)
         except NotFound:
             if policy != "missing":
                 raise

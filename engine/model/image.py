@@ -1,5 +1,6 @@
 """Images as clients see them."""
 
+from engine.model.image_config import ImageConfig
 from engine.named_tuple import NamedTuple
 
 
@@ -18,20 +19,6 @@ class ImageSummary(NamedTuple):
     variant: str
     layers: int
     used_by: tuple[str, ...]  # names of containers
-
-
-class ImageConfig(NamedTuple):
-    """What a container takes from its image."""
-
-    env: tuple[str, ...]
-    entrypoint: tuple[str, ...]
-    command: tuple[str, ...]
-    working_directory: str
-    user: str
-    exposed_ports: tuple[str, ...]
-    volumes: tuple[str, ...]
-    labels: tuple[tuple[str, str], ...]
-    stop_signal: str
 
 
 class HistoryEntry(NamedTuple):

@@ -15,7 +15,7 @@ from engine.services.volumes import check_name as check_volume_name
 
 if TYPE_CHECKING:
     from engine.model.container import CreateOptions
-    from engine.oci.config import ImageDocument
+    from engine.model.image_config import ImageConfig
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MINIMUM_MEMORY_BYTES = 6 << 20  # docker's
@@ -34,7 +34,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def resolve(options: CreateOptions, image: ImageDocument, container_id: str) -> dict[str, Any]:
+def resolve(options: CreateOptions, image: ImageConfig, container_id: str) -> dict[str, Any]:
     """Everything that `start` needs. Raises InvalidInput."""
     argv = _argv(options, image)
     _check_limits(options)
@@ -77,24 +77,24 @@ def resolve(options: CreateOptions, image: ImageDocument, container_id: str) -> 
     }
 
 
-def _entrypoint(options: CreateOptions, image: ImageDocument) -> tuple[str, ...]:
+def _entrypoint(options: CreateOptions, image: ImageConfig) -> tuple[str, ...]:
     if options.entrypoint is None:
         return image.entrypoint
     return tuple(word for word in options.entrypoint if word)
 
 
-def _argv(options: CreateOptions, image: ImageDocument) -> list[str]:
+def _argv(options: CreateOptions, image: ImageConfig) -> list[str]:
     """Entrypoint and command; an entrypoint from the request drops the image's command."""
     command = options.command
     if not command and options.entrypoint is None:
-        command = image.cmd
+        command = image.command
     argv = [*_entrypoint(options, image), *command]
     if not argv:
         raise InvalidInput("no command specified", f"name one: pydock run {options.image} COMMAND")
     return argv
 
 
-def _environment(options: CreateOptions, image: ImageDocument) -> list[str]:
+def _environment(options: CreateOptions, image: ImageConfig) -> list[str]:
     """PATH first, then the image's, then the request's; the last one wins."""
     for entry in options.env:
         if not entry.partition("=")[0] or "\0" in entry:
@@ -131,7 +131,7 @@ def _check_limits(options: CreateOptions) -> None:
         )
 
 
-def _mounts(options: CreateOptions, image: ImageDocument) -> list[dict[str, Any]]:
+def _mounts(options: CreateOptions, image: ImageConfig) -> list[dict[str, Any]]:
     """Requested mounts, and an anonymous volume for each VOLUME of the image left uncovered."""
     mounts: dict[str, dict[str, Any]] = {}
     for request in options.mounts:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from engine.home import Home
     from engine.model.container import Change, CreateOptions, LogLine, State
     from engine.model.event import Event
+    from engine.model.image_config import ImageConfig
     from engine.model.stats import StatsSample
-    from engine.oci.config import ImageDocument
     from engine.oci.digest import ChainID
     from engine.services.container_files import ContainerFiles
     from engine.services.lifecycle import Lifecycle
@@ -53,7 +53,7 @@ class ContainerService:
         lifecycle: Lifecycle,
         volumes: VolumeService,
         networks: NetworkService,
-        image: Callable[[str], tuple[ImageRow, ImageDocument]],
+        image: Callable[[str], tuple[ImageRow, ImageConfig]],
         subscribe: Callable[[], Stream[Event]],
         streams: Streams,
         files: Callable[[], ContainerFiles],

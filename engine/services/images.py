@@ -14,7 +14,6 @@ from engine.model.image import (
     HistoryEntry,
     HistoryStep,
     Image,
-    ImageConfig,
     ImageMount,
     ImageSummary,
     Pushed,
@@ -65,7 +64,7 @@ class ImageService:
         return rows
 
     def _labels(self, image_id: str) -> dict[str, str]:
-        return dict(self._store.config(self._store.get(image_id)).labels)
+        return dict(self._store.run_config(self._store.get(image_id)).labels)
 
     def _summary(self, listed: ListedImage, users: dict[str, builtins.list[str]]) -> ImageSummary:
         row = listed.row
@@ -85,6 +84,8 @@ class ImageService:
         )
 
     def inspect(self, ref: str) -> Image:
+        from engine.storage.image_configs import config_of
+
         row = self._store.get(ref)
         document = self._store.config(row)
         listed = self._store.listed(row)
@@ -94,7 +95,7 @@ class ImageService:
         }
         return Image(
             summary=self._summary(listed, self._users()),
-            config=_config(document),
+            config=config_of(document),
             history=history_of(document),
             diff_ids=document.diff_ids,
             chain_id=row.chain_id or "",
@@ -338,20 +339,6 @@ class ImageService:
 
     def _tell(self, action: str, image: str, name: str) -> None:
         journal.append(self._home.events_path, "image", action, image, name, {"name": name})
-
-
-def _config(document: ImageDocument) -> ImageConfig:
-    return ImageConfig(
-        env=document.env,
-        entrypoint=document.entrypoint,
-        command=document.cmd,
-        working_directory=document.working_directory,
-        user=document.user,
-        exposed_ports=document.exposed_ports,
-        volumes=document.volumes,
-        labels=document.labels,
-        stop_signal=document.stop_signal,
-    )
 
 
 def history_of(document: ImageDocument) -> tuple[HistoryEntry, ...]:

@@ -149,7 +149,7 @@ class Pruning:
                 chosen.images.append(listed)
 
     def _labels(self, image: ImageRow) -> tuple[tuple[str, str], ...]:
-        return self._images.config(image).labels
+        return self._images.run_config(image).labels
 
     def _priced(self, chosen: _Chosen) -> Preview:
         """With what each takes, and all of it together."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,9 @@ from engine.oci.digest import ChainID, DiffID, Digest, ImageID
 from engine.oci.reference import Reference, parse_reference
 
 if TYPE_CHECKING:
+    from _sqlite3 import Cursor
+
+    from engine.model.image_config import ImageConfig
     from engine.oci.config import ImageDocument
     from engine.oci.descriptor import Descriptor
     from engine.storage.content import Content
@@ -123,7 +125,7 @@ class ImageStore:
         self._content = content
         self._mounted = mounted
 
-    def record(self, cursor: sqlite3.Cursor, image: NewImage, chain_id: ChainID | None) -> None:
+    def record(self, cursor: Cursor, image: NewImage, chain_id: ChainID | None) -> None:
         """Part of the publishing transaction: its blobs, itself, and its name, which leaves
         whatever image had it. The layers' and chains' rows are there already.
 
@@ -172,7 +174,7 @@ class ImageStore:
             target = image.index_digest or image.manifest
             self._point(cursor, image.reference, image.id, target)
 
-    def _point(self, cursor: sqlite3.Cursor, name: str, image: ImageID, target: str) -> None:
+    def _point(self, cursor: Cursor, name: str, image: ImageID, target: str) -> None:
         cursor.execute(
             "INSERT INTO reference VALUES(?,?,?,?) ON CONFLICT(name) DO UPDATE SET "
             "image=excluded.image, target=excluded.target, updated_ns=excluded.updated_ns",
@@ -354,10 +356,20 @@ class ImageStore:
 
         return parse_config(self._content.read(Digest(image.id)))
 
-    def with_config(self, ref: str) -> tuple[ImageRow, ImageDocument]:
+    def run_config(self, image: ImageRow) -> ImageConfig:
+        """What a container takes from it. Raises NotFound, Corrupt."""
+        from engine.storage import image_configs  # lists do without
+
+        config = image_configs.find(self._database, image.id)
+        if config is None:
+            config = image_configs.config_of(self.config(image))
+            image_configs.keep(self._database, image.id, config)
+        return config
+
+    def with_config(self, ref: str) -> tuple[ImageRow, ImageConfig]:
         """What a container is made of. Raises NotFound with the hint to pull, Corrupt."""
         row = self.get(ref)
-        return row, self.config(row)
+        return row, self.run_config(row)
 
     def set_waste(self, image: ImageID, waste_bytes: int) -> None:
         """Remember what the layer index says, for lists."""
@@ -520,7 +532,7 @@ class ImageStore:
             )
 
 
-def _column(cursor: sqlite3.Cursor, text: str, value: str) -> list[str]:
+def _column(cursor: Cursor, text: str, value: str) -> list[str]:
     return [str(found) for (found,) in cursor.execute(text, (value,))]
 
 

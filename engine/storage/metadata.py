@@ -147,6 +147,12 @@ MIGRATIONS = (
     CREATE INDEX container_chain ON container(chain_id);
     CREATE INDEX volume_use_container ON volume_use(container_id);
     """,
+    """
+    CREATE TABLE image_config(           -- what a container takes from it (image_configs.py)
+        image TEXT PRIMARY KEY REFERENCES image ON DELETE CASCADE,
+        document TEXT NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 
 

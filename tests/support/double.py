@@ -22,7 +22,7 @@ from engine.engine import (
     Volumes,
 )
 from engine.model.container import CreateOptions, LogLine, MountRequest, PortMapping, State
-from engine.model.image import ImageConfig
+from engine.model.image_config import ImageConfig
 from engine.model.system import Damage, EngineInfo
 from engine.model.volume import Usage
 from engine.oci.reference import parse_reference

@@ -12,7 +12,8 @@ from typing import IO, Any
 
 from engine.engine import Cancel, OnProgress
 from engine.errors import Cancelled, Corrupt, NotFound
-from engine.model.image import HistoryEntry, ImageConfig
+from engine.model.image import HistoryEntry
+from engine.model.image_config import ImageConfig
 from engine.model.layer import DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK
 from engine.model.progress import Progress
 from engine.oci.instructions import apply_change

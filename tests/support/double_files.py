@@ -9,7 +9,8 @@ from typing import IO, TYPE_CHECKING
 from engine.engine import Cancel, OnProgress
 from engine.errors import Cancelled, InvalidInput
 from engine.model.container import Change
-from engine.model.image import HistoryEntry, ImageConfig
+from engine.model.image import HistoryEntry
+from engine.model.image_config import ImageConfig
 from engine.model.layer import DIRECTORY, SYMLINK
 from engine.oci.instructions import Config, apply_change
 from engine.oci.reference import parse_reference

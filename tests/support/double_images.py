@@ -15,12 +15,12 @@ from engine.model.image import (
     HistoryEntry,
     HistoryStep,
     Image,
-    ImageConfig,
     ImageMount,
     ImageSummary,
     Pushed,
     Removed,
 )
+from engine.model.image_config import ImageConfig
 from engine.model.layer import DIRECTORY
 from engine.model.progress import Phase, Progress
 from engine.oci.digest import DiffID, chain_ids

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from engine.errors import Conflict, NotFound
 from engine.model.container import Container, EndpointInfo, LogLine
 from engine.model.event import Event
-from engine.model.image import HistoryEntry, ImageConfig
+from engine.model.image import HistoryEntry
+from engine.model.image_config import ImageConfig
 from engine.model.network import NetworkSummary
 from engine.model.stats import StatsSample
 from engine.model.volume import VolumeSummary

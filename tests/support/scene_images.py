@@ -1,7 +1,7 @@
 """What the other panes have to show: images with waste in them, networks, volumes, a registry."""
 
 from engine.model.container import PortMapping
-from engine.model.image import ImageConfig
+from engine.model.image_config import ImageConfig
 from tests.support.double_images import Files
 from tests.support.scene import DAY, NOW_NS, SECOND_NS, Scene
 

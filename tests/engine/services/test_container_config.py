@@ -6,31 +6,24 @@ import pytest
 
 from engine.errors import InvalidInput
 from engine.model.container import CreateOptions, MountRequest, PortMapping
-from engine.oci.config import ImageDocument
-from engine.oci.platform import Platform
+from engine.model.image_config import ImageConfig
 from engine.services.container_config import check_name, resolve
 
-IMAGE = ImageDocument(
-    platform=Platform("linux", "amd64"),
-    created_ns=0,
-    author="",
-    comment="",
+IMAGE = ImageConfig(
     env=("PATH=/bin", "LANG=C"),
     entrypoint=("/entry",),
-    cmd=("serve", "--port", "80"),
+    command=("serve", "--port", "80"),
     working_directory="/srv",
     user="app",
     exposed_ports=("80/tcp",),
     volumes=("/data",),
     labels=(("maker", "image"),),
     stop_signal="SIGINT",
-    diff_ids=(),
-    history=(),
 )
 ID = "0123456789ab" + "c" * 52
 
 
-def resolved(image: ImageDocument = IMAGE, **options: Any) -> dict[str, Any]:
+def resolved(image: ImageConfig = IMAGE, **options: Any) -> dict[str, Any]:
     return resolve(CreateOptions(image="x", **options), image, ID)
 
 
@@ -56,7 +49,7 @@ def test_an_entrypoint_drops_the_images_command() -> None:
 
 def test_nothing_to_run_is_refused() -> None:
     with pytest.raises(InvalidInput, match="no command specified"):
-        resolved(IMAGE._replace(entrypoint=(), cmd=()))
+        resolved(IMAGE._replace(entrypoint=(), command=()))
 
 
 def test_the_last_setting_of_a_variable_wins() -> None:
