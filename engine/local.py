@@ -7,7 +7,6 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from engine.engine import Capability
 from engine.errors import Conflict, NotFound
 from engine.kernel.cgroup import open_cgroup
 from engine.services.containers import ContainerService
@@ -28,6 +27,7 @@ from engine.storage.volume_store import VolumeStore
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from engine.engine import Capability
     from engine.home import Home
     from engine.model.system import EngineInfo
     from engine.monitor.standby import Standby
@@ -43,15 +43,6 @@ if TYPE_CHECKING:
 
 class LocalEngine:
     """The face's Engine. Opening it repairs what killed processes left."""
-
-    capabilities = (
-        Capability.LAYERS
-        | Capability.STATS
-        | Capability.NETWORKS
-        | Capability.PORTS
-        | Capability.LIMITS
-        | Capability.FREEZE
-    )
 
     def __init__(self, home: Home, *, demo: bool = False, standby: Standby | None = None) -> None:
         self._home = home
@@ -135,6 +126,19 @@ class LocalEngine:
             self._open_networking().reconcile()
 
     # What a container's start and a list need not wait for is made when it is asked for.
+
+    @property
+    def capabilities(self) -> Capability:
+        from engine.engine import Capability
+
+        return (
+            Capability.LAYERS
+            | Capability.STATS
+            | Capability.NETWORKS
+            | Capability.PORTS
+            | Capability.LIMITS
+            | Capability.FREEZE
+        )
 
     @cached_property
     def images(self) -> ImageService:

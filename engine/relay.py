@@ -10,9 +10,7 @@ import contextlib
 import os
 import select
 import signal
-import termios
 import threading
-import tty
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -91,6 +89,9 @@ def _raw(terminal: int | None) -> Iterator[Callable[[], None]]:
     if terminal is None or not os.isatty(terminal):
         yield lambda: None
         return
+    import termios  # here and not above: most sessions have no terminal
+    import tty
+
     saved = termios.tcgetattr(terminal)
 
     def restore(when: int = termios.TCSANOW) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
+from _sqlite3 import IntegrityError
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import Conflict, NotFound
@@ -61,7 +61,7 @@ class ContainerStore:
                         if mount["type"] == "volume"
                     ],
                 )
-        except sqlite3.IntegrityError as error:
+        except IntegrityError as error:
             if "container.name" in str(error):
                 other = self.find(row.name)
                 raise _taken(row.name, other.id if other else "unknown") from error
@@ -143,7 +143,7 @@ class ContainerStore:
         try:
             with self._database.transaction() as cursor:
                 cursor.execute("UPDATE container SET name=? WHERE id=?", (name, container_id))
-        except sqlite3.IntegrityError as error:
+        except IntegrityError as error:
             raise Conflict(
                 f'the container name "/{name}" is already in use', "choose another one"
             ) from error

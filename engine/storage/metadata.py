@@ -9,9 +9,9 @@ https://sqlite.org/wal.html · https://sqlite.org/lang_transaction.html
 
 from __future__ import annotations
 
+import _sqlite3 as sqlite3  # the package around it brings datetime: 1 ms of each command
 import contextlib
 import os
-import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
+from _sqlite3 import IntegrityError
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ class NetworkStore:
         try:
             with self._database.transaction() as cursor:
                 cursor.execute(f"INSERT INTO network({_NETWORK}) VALUES(?,?,?,?,?,?,?,?,?)", values)
-        except sqlite3.IntegrityError as error:
+        except IntegrityError as error:
             raise Conflict(
                 f"network with name {row.name} already exists", "choose another name"
             ) from error
@@ -103,7 +103,7 @@ class NetworkStore:
         try:
             with self._database.transaction() as cursor:
                 cursor.execute("DELETE FROM network WHERE id=?", (network_id,))
-        except sqlite3.IntegrityError as error:
+        except IntegrityError as error:
             names = ", ".join(each.container_name for each in self.endpoints(network_id))
             raise Conflict(
                 f"network {network_id[:12]}: has active endpoints: {names}",
@@ -127,13 +127,13 @@ class NetworkStore:
                                 port.container_port,
                             ),
                         )  # fmt: skip
-                    except sqlite3.IntegrityError as error:
+                    except IntegrityError as error:
                         address = f"{port.host_ip or '0.0.0.0'}:{port.host_port}"
                         raise Conflict(
                             f"bind for {address} failed: port is already allocated",
                             "pydock ps shows who has it",
                         ) from error
-        except sqlite3.IntegrityError as error:
+        except IntegrityError as error:
             if "endpoint.container_id" in str(error):
                 raise Conflict(
                     f"container {row.container_name} is in network {row.network_id[:12]} already",

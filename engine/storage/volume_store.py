@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
+from _sqlite3 import IntegrityError
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ class VolumeStore:
                     "INSERT INTO volume(name, created_ns, anonymous, labels) VALUES(?,?,?,?)",
                     (name, created_ns, anonymous, json.dumps(labels)),
                 )
-        except sqlite3.IntegrityError as error:
+        except IntegrityError as error:
             raise Conflict(f"volume {name}: exists already", "choose another name") from error
 
     def get(self, name: str) -> VolumeRow:
@@ -102,7 +102,7 @@ class VolumeStore:
         try:
             with self._database.transaction(publish=True) as cursor:
                 cursor.execute("DELETE FROM volume WHERE name=?", (name,))
-        except sqlite3.IntegrityError as error:
+        except IntegrityError as error:
             users = ", ".join(row.used_by) or "a container"
             raise Conflict(
                 f"volume {name}: is in use by {users}", "remove the container first"
