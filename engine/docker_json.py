@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.model.confinement import Confinement
+from engine.model.resources import Resources
 from engine.units import rfc3339
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ Document = dict[str, Any]
 API_VERSION = "1.44"
 NEVER = "0001-01-01T00:00:00Z"
 ANY_ADDRESS = "0.0.0.0"
+_SHM_BYTES = 64 << 20
 
 
 def container(value: Container) -> Document:
@@ -105,43 +108,85 @@ def _host_config(value: Container) -> Document:
         "VolumeDriver": "",
         "VolumesFrom": None,
         "ConsoleSize": [0, 0],
-        "CapAdd": None,
-        "CapDrop": None,
         "CgroupnsMode": "private",
         "Dns": [],
         "DnsOptions": [],
         "DnsSearch": [],
         "ExtraHosts": None,
-        "GroupAdd": None,
         "IpcMode": "private",
         "Cgroup": "",
         "Links": None,
-        "OomScoreAdj": 0,
         "PidMode": "",
-        "Privileged": False,
         "PublishAllPorts": False,
-        "ReadonlyRootfs": False,
-        "SecurityOpt": None,
         "UTSMode": "",
         "UsernsMode": "",
-        "ShmSize": 64 << 20,
         "Runtime": "pydock-oci",
         "Isolation": "",
-        "CpuShares": 0,
         "Memory": summary.memory_limit_bytes,
         "NanoCpus": value.nano_cpus,
         "CgroupParent": value.cgroup.rpartition("/")[0],
-        "CpuPeriod": 0,
-        "CpuQuota": 0,
-        "CpusetCpus": "",
-        "CpusetMems": "",
-        "Devices": [],
-        "MemoryReservation": 0,
-        "MemorySwap": 0,
         "MemorySwappiness": None,
-        "OomKillDisable": False,
         "PidsLimit": value.pids_limit or None,
-        "Ulimits": [],
+        **_confinement(value.confinement or Confinement()),
+        **_resources(value.resources or Resources(), summary.memory_limit_bytes),
+    }
+
+
+def _confinement(value: Confinement) -> Document:
+    """The part of a container's HostConfig that `Confinement` has."""
+    optional = {
+        "DeviceCgroupRules": list(value.device_rules),
+        "Init": value.init,
+        "Sysctls": dict(value.sysctls),
+        "Tmpfs": dict(value.tmpfs),
+    }
+    return {
+        "CapAdd": list(value.cap_add) or None,
+        "CapDrop": list(value.cap_drop) or None,
+        "GroupAdd": list(value.groups) or None,
+        "OomScoreAdj": value.oom_score_adj,
+        "Privileged": value.privileged,
+        "ReadonlyRootfs": value.read_only,
+        "SecurityOpt": list(value.security) or None,
+        "ShmSize": value.shm_bytes or _SHM_BYTES,
+        "Devices": [
+            {
+                "PathOnHost": device.host_path,
+                "PathInContainer": device.path,
+                "CgroupPermissions": device.access,
+            }
+            for device in value.devices
+        ],
+        "Ulimits": [
+            {"Name": limit.name, "Hard": limit.hard, "Soft": limit.soft} for limit in value.ulimits
+        ],
+        **{name: given for name, given in optional.items() if given},
+        **({"MaskedPaths": [], "ReadonlyPaths": []} if value.unmasked else {}),
+    }
+
+
+def _resources(value: Resources, memory_bytes: int) -> Document:
+    """The part of a container's HostConfig that `Resources` has."""
+    throttles = {
+        "BlkioDeviceReadBps": value.read_bps,
+        "BlkioDeviceWriteBps": value.write_bps,
+        "BlkioDeviceReadIOps": value.read_iops,
+        "BlkioDeviceWriteIOps": value.write_iops,
+    }
+    return {
+        "BlkioWeight": value.blkio_weight,
+        **{
+            name: [{"Path": path, "Rate": rate} for path, rate in rates]
+            for name, rates in throttles.items()
+        },
+        "CpuShares": value.cpu_shares,
+        "CpuPeriod": value.cpu_period_us,
+        "CpuQuota": value.cpu_quota_us,
+        "CpusetCpus": value.cpuset_cpus,
+        "CpusetMems": value.cpuset_mems,
+        "MemoryReservation": value.memory_reservation_bytes,
+        "MemorySwap": value.memory_swap_bytes or 2 * memory_bytes,
+        "OomKillDisable": value.oom_kill_disable,
     }
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 USAGE_EXIT = 125  # what docker's flags end with
 _WIDTH = 80
+_SEVERAL = ("filter", "list", "map", "mount", "ulimit")  # kinds that may be given again
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _FALSE = ("0", "f", "F", "false", "FALSE", "False")
 
@@ -198,7 +199,7 @@ def _put(given: dict[str, Any], flag: Flag, text: str, command: str) -> None:
     except EngineError as error:
         said = f'invalid argument "{text}" for "{flag.shown}" flag: {error.message}'
         raise _usage(said, command) from error
-    if flag.kind in ("list", "filter"):
+    if flag.kind in _SEVERAL:
         given.setdefault(flag.name, []).append(value)
     else:
         given[flag.name] = value

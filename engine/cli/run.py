@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from engine import units
 from engine.cli import specs
@@ -21,12 +22,70 @@ from engine.model.container import CreateOptions
 
 if TYPE_CHECKING:
     from engine.cli.call import Call
+    from engine.model.confinement import Confinement
+    from engine.model.resources import Resources
 
 ENGINE_EXIT = 125  # what docker's run ends with when the container never ran
 _PULL = ("always", "missing", "never")
 
+
+def _later(module: str, name: str) -> Callable[[str], Any]:
+    """A flag's `read` that is imported when the flag is given: a plain start has none of them."""
+
+    def read(text: str) -> Any:
+        return getattr(import_module(f"engine.cli.{module}"), name)(text)
+
+    return read
+
+
+CONFINING = (
+    Flag("cap-add", "Add Linux capabilities", kind="list"),
+    Flag("cap-drop", "Drop Linux capabilities", kind="list"),
+    Flag("device", "Add a host device to the container", kind="list",
+         read=_later("confinement", "device")),
+    Flag("device-cgroup-rule", "Add a rule to the cgroup allowed devices list", kind="list",
+         read=_later("confinement", "device_rule")),
+    Flag("group-add", "Add additional groups to join", kind="list"),
+    Flag("init", "Run an init inside the container that forwards signals and reaps processes"),
+    Flag("oom-score-adj", "Tune host's OOM preferences (-1000 to 1000)", kind="int", read=integer),
+    Flag("privileged", "Give extended privileges to this container"),
+    Flag("read-only", "Mount the container's root filesystem as read only"),
+    Flag("security-opt", "Security Options", kind="list",
+         read=_later("confinement", "security_option")),
+    Flag("shm-size", "Size of /dev/shm", kind="bytes", read=units.parse_size),
+    Flag("sysctl", "Sysctl options", kind="map", default="map[]",
+         read=_later("confinement", "sysctl")),
+    Flag("tmpfs", "Mount a tmpfs directory", kind="list", read=_later("confinement", "tmpfs")),
+    Flag("ulimit", "Ulimit options", kind="ulimit", default="[]",
+         read=_later("confinement", "ulimit")),
+)  # fmt: skip
+SHARING = (
+    Flag("blkio-weight", "Block IO (relative weight), between 10 and 1000, or 0 to disable",
+         kind="uint16", default="0", read=_later("resources", "weight")),
+    Flag("cpu-period", "Limit CPU CFS (Completely Fair Scheduler) period", kind="int",
+         read=integer),
+    Flag("cpu-quota", "Limit CPU CFS (Completely Fair Scheduler) quota", kind="int", read=integer),
+    Flag("cpu-shares", "CPU shares (relative weight)", short="c", kind="int", read=integer),
+    Flag("cpuset-cpus", "CPUs in which to allow execution (0-3, 0,1)", kind="string"),
+    Flag("cpuset-mems", "MEMs in which to allow execution (0-3, 0,1)", kind="string"),
+    Flag("device-read-bps", "Limit read rate (bytes per second) from a device", kind="list",
+         default="[]", read=_later("resources", "bytes_rate")),
+    Flag("device-read-iops", "Limit read rate (IO per second) from a device", kind="list",
+         default="[]", read=_later("resources", "operations_rate")),
+    Flag("device-write-bps", "Limit write rate (bytes per second) to a device", kind="list",
+         default="[]", read=_later("resources", "bytes_rate")),
+    Flag("device-write-iops", "Limit write rate (IO per second) to a device", kind="list",
+         default="[]", read=_later("resources", "operations_rate")),
+    Flag("memory-reservation", "Memory soft limit", kind="bytes", read=units.parse_size),
+    Flag("memory-swap",
+         "Swap limit equal to memory plus swap: '-1' to enable unlimited swap", kind="bytes",
+         read=_later("resources", "swap")),
+    Flag("oom-kill-disable", "Disable OOM Killer"),
+)  # fmt: skip
 FLAGS = (
     *PROCESS_FLAGS,
+    *CONFINING,
+    *SHARING,
     Flag("cpus", "Number of CPUs", kind="decimal", read=units.parse_cpus),
     Flag("entrypoint", "Overwrite the default ENTRYPOINT of the image", kind="string"),
     Flag("hostname", "Container host name", short="h", kind="string"),
@@ -57,18 +116,16 @@ FLAGS = (
     Flag("volume", "Bind mount a volume", short="v", kind="list"),
 )  # fmt: skip
 REFUSED = (
-    "--add-host --annotation -a --attach --blkio-weight --blkio-weight-device --cap-add --cap-drop "
-    "--cgroup-parent --cgroupns --cidfile --cpu-count --cpu-percent --cpu-period --cpu-quota "
-    "--cpu-rt-period --cpu-rt-runtime -c --cpu-shares --cpuset-cpus --cpuset-mems "
-    "--device --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps "
-    "--device-write-iops --disable-content-trust --dns --dns-option --dns-opt --dns-search "
-    "--domainname --expose --gpus --group-add --health-cmd --health-interval --health-retries "
-    "--health-start-interval --health-start-period --health-timeout --init --io-maxbandwidth "
+    "--add-host --annotation -a --attach --blkio-weight-device --cgroup-parent --cgroupns "
+    "--cidfile --cpu-count --cpu-percent --cpu-rt-period --cpu-rt-runtime "
+    "--disable-content-trust --dns --dns-option --dns-opt --dns-search "
+    "--domainname --expose --gpus --health-cmd --health-interval --health-retries "
+    "--health-start-interval --health-start-period --health-timeout --io-maxbandwidth "
     "--io-maxiops --ip --ip6 --ipc --isolation --kernel-memory --link --link-local-ip "
-    "--log-driver --log-opt --mac-address --memory-reservation --memory-swap --memory-swappiness "
-    "--mount --network-alias --net-alias --no-healthcheck --oom-kill-disable --oom-score-adj --pid "
-    "--privileged -P --publish-all --read-only --restart --runtime --security-opt --shm-size "
-    "--sig-proxy --stop-signal --stop-timeout --sysctl --tmpfs --ulimit "
+    "--log-driver --log-opt --mac-address --memory-swappiness "
+    "--mount --network-alias --net-alias --no-healthcheck --pid "
+    "-P --publish-all --restart --runtime "
+    "--sig-proxy --stop-signal --stop-timeout "
     "--use-api-socket --userns --uts --volume-driver --volumes-from"
 )
 
@@ -97,7 +154,25 @@ def options_of(call: Call) -> CreateOptions:
         tty=call.on("tty"),
         platform=call.one("platform") or None,
         volatile="volatile" in call.many("storage-opt"),
+        confinement=_confinement(call),
+        resources=_resources(call),
     )
+
+
+def _confinement(call: Call) -> Confinement | None:
+    if not any(call.value(flag.name) for flag in CONFINING):
+        return None
+    from engine.cli.confinement import confinement
+
+    return confinement(call)
+
+
+def _resources(call: Call) -> Resources | None:
+    if not any(call.value(flag.name) for flag in SHARING):
+        return None
+    from engine.cli.resources import resources
+
+    return resources(call)
 
 
 def _network(call: Call) -> str:

@@ -13,6 +13,10 @@ from engine.kernel.files import read_file, write_file
 from engine.kernel.libc import failure
 from engine.kernel.process import pidfd_open, pidfd_send_signal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # Mount points of the v1 hierarchies with their controllers, and that of the v2 tree or "".
 # Tuples of strings only, so that they travel in a plan.
 Hierarchies = tuple[tuple[tuple[str, tuple[str, ...]], ...], str]
@@ -136,8 +140,14 @@ class Cgroup:
             return 2, self._v2.directory
         return None
 
-    def create(self, limits: Limits, devices: tuple[str, ...] = DEVICES) -> None:
-        """It exists, empty, with `limits`; only `devices` (rules of the v1 form) can be used.
+    def create(
+        self,
+        limits: Limits,
+        devices: tuple[str, ...] = DEVICES,
+        settings: "dict[str, Any] | None" = None,
+    ) -> None:
+        """It exists, empty, with `limits` and the finer `settings` (engine.kernel.cgroup_settings);
+        only `devices` (rules of the v1 form) can be used.
 
         Raises OSError: EBUSY when it exists with processes, EOPNOTSUPP when a limit is asked for
         whose controller the host lacks. What was made is removed again then.
@@ -149,6 +159,8 @@ class Cgroup:
             if self._v2:
                 self._v2.create()
             self._limit(limits)
+            if settings:
+                self._set(settings)
             if "devices" in self._v1.controllers:
                 self._v1.allow_devices(devices)
             elif self._v2:
@@ -172,6 +184,19 @@ class Cgroup:
                 self._v2.limit(memory, cpus, pids)
             else:
                 raise failure("mkdir", errno.EOPNOTSUPP, controller)
+
+    def _set(self, settings: "dict[str, Any]") -> None:
+        from engine.kernel import cgroup_settings  # most containers have none
+
+        for controller in sorted(cgroup_settings.controllers(settings)):
+            found = self.directory("blkio") if controller == "io" else None
+            found = found or self.directory(controller)
+            if found is None:
+                raise failure("mkdir", errno.EOPNOTSUPP, controller)
+            version, directory = found
+            if version == 2 and self._v2:
+                self._v2.enable(controller)
+            cgroup_settings.apply(settings, version, controller, directory)
 
     def limits(self) -> Limits:
         """What holds now, as the kernel gives it back."""

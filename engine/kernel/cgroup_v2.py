@@ -36,6 +36,13 @@ class Tree:
             here = f"{here}/{name}"
             make_directory(here)
 
+    def enable(self, controller: str) -> None:
+        """The parents hand down one more."""
+        here = self._mount
+        for name in self._path.strip("/").split("/"):
+            write_file(f"{here}/cgroup.subtree_control", f"+{controller}".encode())
+            here = f"{here}/{name}"
+
     def limit(self, memory_bytes: int, nano_cpus: int, pids: int) -> None:
         """The limits hold that are not 0; swap may hold as much as memory again, as in docker."""
         if memory_bytes:

@@ -31,6 +31,7 @@ _NUMBERS = {  # x86_64, aarch64
     "prctl": (157, 167),
     "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135),
+    "rt_sigtimedwait": (128, 137),
     "seccomp": (317, 277),
     "setdomainname": (171, 162),
     "sethostname": (170, 161),

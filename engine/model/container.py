@@ -1,8 +1,12 @@
 """Containers as clients see them."""
 
-from typing import Literal, NewType
+from typing import TYPE_CHECKING, Literal, NewType
 
 from engine.named_tuple import NamedTuple
+
+if TYPE_CHECKING:
+    from engine.model.confinement import Confinement
+    from engine.model.resources import Resources
 
 ContainerID = NewType("ContainerID", str)  # 64 hex digits, 12 shown
 
@@ -51,6 +55,8 @@ class CreateOptions(NamedTuple):
     tty: bool = False
     platform: str | None = None
     volatile: bool = False  # what it writes is never synced; only with auto_remove
+    confinement: "Confinement | None" = None  # these two where docker's defaults do not hold
+    resources: "Resources | None" = None
 
 
 class Mount(NamedTuple):
@@ -122,6 +128,8 @@ class Container(NamedTuple):
     cgroup: str
     upper_directory: str
     platform: str = "linux"
+    confinement: "Confinement | None" = None
+    resources: "Resources | None" = None
 
 
 class Process(NamedTuple):

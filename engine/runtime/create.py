@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # typing and collections cost a lean process more than all of
 
     Plan = dict[str, Any]  # engine.runtime.plan says what is in it
 
-PLAN_VERSION = 1  # changes whenever a key of the plan does, or what it means
+PLAN_VERSION = 2  # changes whenever a key of the plan does, or what it means
 
 _SIGKILL = 9
 _MESSAGE_BYTES = 1 << 16

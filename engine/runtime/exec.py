@@ -45,6 +45,7 @@ def make_process(
     process["env"] = {**process["env"], **added}
     process["cwd"] = os.fsencode(cwd) or process["cwd"]
     process["terminal"] = terminal
+    process["init"] = False  # the container has one
     process["size"] = size
     if user is not None:
         process["user"] = user

@@ -72,9 +72,11 @@ def run(
         if plan["cgroup_namespace"]:
             where.at("cgroup namespace")
             unshare(CLONE_NEWCGROUP)  # its root is the cgroup that the parent has put us in
+        process = plan["process"]
+        if process["init"]:
+            from engine.runtime import reaper  # noqa: F401  while this still is the host's root
         rootfs.build(plan, trees, where)
         root = rootfs.pivot(where)
-        process = plan["process"]
         master = open_console(root, process, where, bind=True) if console else -1
         proc = rootfs.file_system("proc", "proc", 0, ())  # nothing of the image can cover this one
         rootfs.set_sysctls(proc, plan["sysctls"], where)
@@ -205,6 +207,8 @@ def prepare(root: int, process: Process, where: Where) -> Identity:
         home = users.home_of(root, uid)
     else:
         uid, gid, groups, home = users.resolve(root, process["user"])
+    if process["added_groups"]:
+        groups = sorted({*groups, *users.groups_of(root, process["added_groups"])})
     env = dict(process["env"])
     if not env.get(b"HOME"):
         env[b"HOME"] = home
@@ -283,6 +287,11 @@ def become(process: Process, last_capability: int, identity: Identity, where: Wh
     if filter_ and process["no_new_privs"]:
         where.at("seccomp")
         seccomp.install(filter_, process["seccomp_flags"])
+    if process["init"]:
+        where.at("init")
+        from engine.runtime.reaper import split
+
+        split()
     where.at("command", program)
     try:
         os.execve(program, process["args"], env)

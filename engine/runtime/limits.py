@@ -18,7 +18,7 @@ def create_cgroup(plan: dict[str, Any]) -> Cgroup | None:
     where = Where()
     where.at("cgroup", cgroup.path)
     try:
-        cgroup.create(Limits(*plan["limits"]), plan["device_rules"])
+        cgroup.create(Limits(*plan["limits"]), plan["device_rules"], plan["settings"])
     except OSError as error:
         raise StepError(*where.describe(error)) from error
     return cgroup

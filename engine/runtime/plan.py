@@ -62,7 +62,20 @@ _SYSCTLS = {  # which namespace must be the container's own for a kernel paramet
     "ipc": ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue."),
     "uts": ("kernel.domainname", "kernel.hostname"),
 }
+_RESOURCES = {
+    "memory": (
+        "limit", "swap", "reservation", "disableOOMKiller", "useHierarchy", "checkBeforeUpdate",
+    ),
+    "cpu": ("quota", "period", "shares", "cpus", "mems", "realtimePeriod", "realtimeRuntime"),
+    "pids": ("limit",),
+    "blockIO": (
+        "weight", "throttleReadBpsDevice", "throttleWriteBpsDevice", "throttleReadIOPSDevice",
+        "throttleWriteIOPSDevice",
+    ),
+}  # fmt: skip
+_CPU_PERIOD_US = 100_000
 _RLIM_INFINITY = (1 << 64) - 1
+_RLIMITS = {"RLIMIT_LOCKS": 10, "RLIMIT_RTTIME": 15}  # sys/resource.h; Python does not name them
 
 
 def make_plan(
@@ -74,6 +87,8 @@ def make_plan(
     volatile: bool = False,
     rootfs: str | None = None,
     user: str | None = None,
+    added_groups: Sequence[str] = (),
+    init: bool = False,
     cgroup_path: str | None = None,
 ) -> Plan:
     """What create, init and exec need for container `id`.
@@ -82,7 +97,9 @@ def make_plan(
     of `upper` where only the container sees it, `volatile` when nothing of it needs to survive a
     crash of the host; or the directory `rootfs`, by default the config's
     root.path, relative to `bundle`. `user` (docker's "name[:group]", names of the image) replaces
-    the numbers of process.user. `cgroup_path` replaces linux.cgroupsPath; "" is no cgroup.
+    the numbers of process.user; `added_groups`, names or numbers, come to its groups. With `init`
+    the program is the child of a process that buries orphans and hands signals on. `cgroup_path`
+    replaces linux.cgroupsPath; "" is no cgroup.
     Raises InvalidInput and Unsupported, naming the field.
     """
     _refuse_what_is_not_built(config)
@@ -94,8 +111,10 @@ def make_plan(
     if (hostname or domainname) and "uts" not in kinds:
         raise InvalidInput("hostname: needs a uts namespace of the container's own")
     path = text_of(linux, "cgroupsPath") if cgroup_path is None else cgroup_path
-    limits, rules = _resources(object_of(linux, "resources"))
-    own_cgroup = _cgroup(path, limits)
+    resources = object_of(linux, "resources")
+    limits = _limits(resources)
+    settings = _settings(resources)
+    own_cgroup = _cgroup(path, any(limits) or bool(settings))
     mounts = [_mount(each, bundle) for each in list_of(config, "mounts", dict)]
     if own_cgroup is None:
         mounts = [each for each in mounts if each["kind"] != "cgroup"]
@@ -108,7 +127,8 @@ def make_plan(
         "joins": joins,
         "cgroup": own_cgroup,
         "limits": limits,
-        "device_rules": rules,
+        "settings": settings,
+        "device_rules": _device_rules(list_of(resources, "devices", dict)),
         "overlay": None if overlay is None else (tuple(overlay[0]), *overlay[1:]),
         **({"volatile": True} if volatile else {}),  # an older monitor may go without
         "rootfs": _rootfs(config, bundle, overlay, rootfs),
@@ -125,7 +145,11 @@ def make_plan(
         "loopback": bool(flags & namespaces.CLONE_NEWNET),
         "oom_score_adj": number_of(process, "oomScoreAdj", -1000, 1000),
         "last_capability": last,
-        "process": _process(process, linux, user, last),
+        "process": {
+            **_process(process, linux, user, last),
+            "added_groups": tuple(added_groups),
+            "init": init,
+        },
     }
 
 
@@ -329,35 +353,65 @@ def _sysctls(
     return tuple(result)
 
 
-def _resources(document: Config) -> tuple[tuple[int, int, int], tuple[str, ...]]:
-    """memory_bytes, nano_cpus, pids, and the device rules of the cgroup."""
-    for key, known in (
-        ("memory", ("limit", "swap", "useHierarchy", "disableOOMKiller", "checkBeforeUpdate")),
-        ("cpu", ("quota", "period", "realtimePeriod", "realtimeRuntime")),
-        ("pids", ("limit",)),
-    ):
-        for name, value in object_of(document, key).items():
+def _limits(document: Config) -> tuple[int, int, int]:
+    """memory_bytes, nano_cpus, pids."""
+    for section, known in _RESOURCES.items():
+        for name, value in object_of(document, section).items():
             if name not in known and value:
-                raise Unsupported(f"linux.resources.{key}.{name}: not supported yet")
+                raise Unsupported(f"linux.resources.{section}.{name}: not supported yet")
     for key, value in document.items():
-        if key not in ("memory", "cpu", "pids", "devices") and value:
+        if key not in (*_RESOURCES, "devices") and value:
             raise Unsupported(f"linux.resources.{key}: not supported yet")
     memory = number_of(object_of(document, "memory"), "limit", -1, 1 << 63) or 0
-    swap = number_of(object_of(document, "memory"), "swap", -1, 1 << 63) or 0
-    if swap > 0 and swap != 2 * memory:
-        raise Unsupported("linux.resources.memory.swap: only twice the limit is supported yet")
-    quota = number_of(object_of(document, "cpu"), "quota", -1, 1 << 60) or 0
-    period = number_of(object_of(document, "cpu"), "period", 0, 1_000_000) or 100_000
+    quota, period = _cpu_time(document)
     pids = number_of(object_of(document, "pids"), "limit", -1, 1 << 31)
-    limits = (
+    return (
         max(memory, 0),
-        max(quota, 0) * 1_000_000_000 // period,
+        quota * 1_000_000_000 // _CPU_PERIOD_US if period == _CPU_PERIOD_US else 0,
         1 if pids == 0 else max(pids or 0, 0),  # the kernel would refuse a limit of 0
     )
-    return limits, _device_rules(list_of(document, "devices", dict))
 
 
-def _cgroup(path: str, limits: tuple[int, int, int]) -> tuple[str, cgroup.Hierarchies] | None:
+def _cpu_time(document: Config) -> tuple[int, int]:
+    """Quota, 0 for none, and period in microseconds."""
+    cpu = object_of(document, "cpu")
+    quota = number_of(cpu, "quota", -1, 1 << 60) or 0
+    return max(quota, 0), number_of(cpu, "period", 0, 1_000_000) or _CPU_PERIOD_US
+
+
+def _settings(document: Config) -> dict[str, Any]:
+    """The finer limits, by their names in the specification: engine.kernel.cgroup_settings."""
+    memory, cpu, io = (object_of(document, each) for each in ("memory", "cpu", "blockIO"))
+    limit = number_of(memory, "limit", -1, 1 << 63) or 0
+    swap = number_of(memory, "swap", -1, 1 << 63) or 0
+    quota, period = _cpu_time(document)
+    found: dict[str, Any] = {
+        "memory.swap": 0 if swap == 2 * limit else swap,
+        "memory.reservation": number_of(memory, "reservation", -1, 1 << 63),
+        "memory.disableOOMKiller": int(bool(memory.get("disableOOMKiller"))),
+        "cpu.shares": number_of(cpu, "shares", 0, 1 << 63),
+        "cpu.period": period if period != _CPU_PERIOD_US else 0,  # before the quota in it
+        "cpu.quota": quota if period != _CPU_PERIOD_US else 0,
+        "cpuset.cpus": text_of(cpu, "cpus"),
+        "cpuset.mems": text_of(cpu, "mems"),
+        "blockIO.weight": number_of(io, "weight", 0, 1000),
+        **{f"blockIO.{each}": _throttles(io, each) for each in _RESOURCES["blockIO"][1:]},
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _throttles(document: Config, key: str) -> tuple[tuple[int, int, int], ...]:
+    return tuple(
+        (
+            number_of(each, "major", 0, 1 << 12) or 0,
+            number_of(each, "minor", 0, 1 << 20) or 0,
+            number_of(each, "rate", 0, 1 << 63) or 0,
+        )
+        for each in list_of(document, key, dict)
+    )
+
+
+def _cgroup(path: str, limited: bool) -> tuple[str, cgroup.Hierarchies] | None:
     """Where the container is accounted and limited; None on a host without cgroups."""
     hierarchies = cgroup.find_hierarchies()
     if path and any(hierarchies):
@@ -367,7 +421,7 @@ def _cgroup(path: str, limits: tuple[int, int, int]) -> tuple[str, cgroup.Hierar
             raise InvalidInput(
                 f"linux.cgroupsPath {path!r}: expected an absolute path without .."
             ) from error
-    if any(limits):
+    if limited:
         raise Unsupported(
             "linux.resources: limits need a cgroup, and there is none",
             "mount the cgroup hierarchies of this host",
@@ -470,7 +524,8 @@ def _rlimits(documents: list[Config]) -> tuple[tuple[int, int, int], ...]:
     result: dict[str, tuple[int, int, int]] = {}
     for each in documents:
         name = text_of(each, "type")
-        number = getattr(resource, name, None) if name.startswith("RLIMIT_") else None
+        known = name.startswith("RLIMIT_")
+        number = _RLIMITS.get(name, getattr(resource, name, None)) if known else None
         if number is None or name in result:
             problem = "unknown" if number is None else "there twice"
             raise InvalidInput(f"process.rlimits: {name!r} is {problem}")

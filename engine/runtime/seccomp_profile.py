@@ -40,7 +40,7 @@ AUDIT = {
 X32_BIT = 0x40000000
 _NARROW = ("SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_ARM")  # 32-bit arguments
 _NATIVE = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
-_GO_NAMES = {  # as the profile's conditions call them
+GO_NAMES = {  # as the profile's conditions call them
     "SCMP_ARCH_X86_64": "amd64",
     "SCMP_ARCH_AARCH64": "arm64",
 }
@@ -66,7 +66,7 @@ def default_profile(capabilities: Collection[str], machine: str, kernel: str) ->
     """docker's default profile as linux.seccomp of a config.json, for a container with these
     (bounding) `capabilities` on `machine` (x86_64, aarch64) and `kernel` release ("6.18.4-…")."""
     native = native_architecture(machine)
-    name = _GO_NAMES[native]
+    name = GO_NAMES[native]
     version = tuple(int(each) for each in kernel.split("-")[0].split(".")[:2] if each.isdecimal())
     syscalls: list[dict[str, Any]] = []
     for group in GROUPS:

@@ -46,6 +46,18 @@ def resolve(root: int, user: str) -> tuple[int, int, list[int], bytes]:
     return uid, gid, sorted({gid, *groups}), home or b"/"
 
 
+def groups_of(root: int, names: tuple[str, ...]) -> list[int]:
+    """The gids of `names` in `root`; numbers need not exist. Raises OSError as `resolve` does."""
+    entries = _entries(root, b"etc/group", 3) if names else []
+    found: list[int] = []
+    for name in names:
+        entry = _find(entries, name, 2)
+        if entry is None and not name.isdecimal():
+            raise failure("read", errno.ENOENT, f"group {name}")
+        found.append(_number(entry[2] if entry else name.encode()))
+    return found
+
+
 def home_of(root: int, uid: int) -> bytes:
     """The home directory that the image gives to `uid`; "/" without an entry."""
     entry = _find(_entries(root, b"etc/passwd", 7), str(uid), 2)

@@ -54,6 +54,19 @@ def resolve(options: CreateOptions, image: ImageConfig, container_id: str) -> di
             "path",
             "begin it with /",
         )
+    mounts = _mounts(options, image)
+    asked: dict[str, Any] = {}
+    if options.confinement is not None:
+        from engine.services.confinement import check_confinement, check_targets
+
+        check_confinement(options.confinement, options.network)
+        check_targets(options.confinement, [each["target"] for each in mounts])
+        asked["confinement"] = options.confinement._asdict()
+    if options.resources is not None:
+        from engine.services.resources import check_resources
+
+        check_resources(options)
+        asked["resources"] = options.resources._asdict()
     return {
         "argv": argv,
         "entrypoint": list(_entrypoint(options, image)),
@@ -67,13 +80,14 @@ def resolve(options: CreateOptions, image: ImageConfig, container_id: str) -> di
         "nano_cpus": options.nano_cpus,
         "pids_limit": max(options.pids_limit, 0),
         "network": options.network,
-        "mounts": _mounts(options, image),
+        "mounts": mounts,
         "ports": [list(port) for port in options.ports],
         "exposed_ports": list(image.exposed_ports),
         "interactive": options.interactive,
         "tty": options.tty,
         "volatile": options.volatile,
         "stop_signal": image.stop_signal or "SIGTERM",
+        **asked,
     }
 
 

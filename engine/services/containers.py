@@ -27,9 +27,11 @@ from engine.storage.trash import remove_tree
 if TYPE_CHECKING:
     from engine.engine import Cancel, OnProgress, Session, Stream
     from engine.home import Home
+    from engine.model.confinement import Confinement
     from engine.model.container import Change, CreateOptions, LogLine, State
     from engine.model.event import Event
     from engine.model.image_config import ImageConfig
+    from engine.model.resources import Resources
     from engine.model.stats import StatsSample
     from engine.oci.digest import ChainID
     from engine.services.container_files import ContainerFiles
@@ -87,6 +89,7 @@ class ContainerService:
         row = self._get(ref)
         endpoints = self._networks.by_container().get(row.id, ())
         config = row.config
+        confinement, resources = self._asked(config)
         return Container(
             summary=self._summary(row, endpoints),
             env=tuple(config["env"]),
@@ -106,6 +109,8 @@ class ContainerService:
             log_path=f"{self._home.container_dir(row.id)}/log",
             cgroup=self._home.cgroup_path(row.id),
             upper_directory=f"{self._home.upper_dir(row.id)}/diff",
+            confinement=confinement,
+            resources=resources,
         )
 
     def _summary(self, row: ContainerRow, endpoints: Sequence[Attached]) -> ContainerSummary:
@@ -149,6 +154,19 @@ class ContainerService:
             ),
             labels=tuple(config["labels"].items()),
         )
+
+    def _asked(self, config: dict[str, Any]) -> tuple[Confinement | None, Resources | None]:
+        """What it was asked for beside docker's defaults."""
+        confinement = resources = None
+        if "confinement" in config:
+            from engine.model.confinement import confinement_of
+
+            confinement = confinement_of(config["confinement"])
+        if "resources" in config:
+            from engine.model.resources import resources_of
+
+            resources = resources_of(config["resources"])
+        return confinement, resources
 
     def _source(self, mount: dict[str, str]) -> str:
         if mount["type"] == "volume":

@@ -77,13 +77,7 @@ class Preparation:
             pids=config["pids_limit"],
             labels=config["labels"],
         )
-        plan = make_plan(
-            document,
-            id=row.id,
-            overlay=overlay,
-            volatile=config.get("volatile", False),  # older rows do not say
-            user=config["user"] or None,
-        )
+        plan = self._plan(row, document, overlay)
         with open(f"{directory}/config.json", "w") as file:
             json.dump(document, file)
         return self.respecify(row, plan)
@@ -100,6 +94,35 @@ class Preparation:
             exit_environment={
                 name: os.environ[name] for name in ("PYDOCK_CGROUP_PARENT",) if name in os.environ
             },
+        )
+
+    def _plan(
+        self,
+        row: ContainerRow,
+        document: dict[str, Any],
+        overlay: tuple[tuple[str, ...], str, str],
+    ) -> dict[str, Any]:
+        """The plan of docker's defaults in `document`, which become what was asked for."""
+        config = row.config
+        confinement = config.get("confinement", {})
+        if confinement:
+            from engine.model.confinement import confinement_of
+            from engine.runtime.confine import confine
+
+            confine(document, confinement_of(confinement))
+        if "resources" in config:
+            from engine.model.resources import resources_of
+            from engine.runtime.allot import allot
+
+            allot(document, resources_of(config["resources"]))
+        return make_plan(
+            document,
+            id=row.id,
+            overlay=overlay,
+            volatile=config.get("volatile", False),  # older rows do not say
+            user=config["user"] or None,
+            added_groups=confinement.get("groups", ()),
+            init=confinement.get("init", False),
         )
 
     def _source(self, mount: dict[str, Any]) -> str:

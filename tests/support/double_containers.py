@@ -140,6 +140,8 @@ class DoubleContainers(DoubleFiles):
                 log_path=f"{world.root}/containers/{container_id}/log",
                 cgroup=f"/pydock/0badcafe/{container_id}",
                 upper_directory=f"{world.root}/upper/{container_id}/diff",
+                confinement=options.confinement,
+                resources=options.resources,
             )
             world.containers[container_id] = Record(container)
             self._tell(world.containers[container_id], "create")

@@ -16,9 +16,9 @@ from engine.runtime.create import PLAN_VERSION
 from engine.runtime.plan import make_plan
 
 KEYS = {
-    "version keyring namespaces cgroup_namespace joins cgroup limits device_rules overlay rootfs "
-    "root_readonly root_propagation mounts make_dev devices masked_paths readonly_paths sysctls "
-    "hostname domainname loopback oom_score_adj last_capability process"
+    "version keyring namespaces cgroup_namespace joins cgroup limits settings device_rules overlay "
+    "rootfs root_readonly root_propagation mounts make_dev devices masked_paths readonly_paths "
+    "sysctls hostname domainname loopback oom_score_adj last_capability process"
 }
 FIELDS = [
     *("type", "path", "source", "destination", "options", "allow", "access", "major", "minor"),
@@ -26,7 +26,7 @@ FIELDS = [
 ]
 PROCESS_KEYS = {
     "args env cwd user uid gid groups umask terminal size capabilities rlimits no_new_privs "
-    "seccomp seccomp_flags"
+    "seccomp seccomp_flags added_groups init"
 }
 
 
@@ -50,7 +50,7 @@ def test_keys_have_not_changed_without_a_new_version(config: dict[str, Any]) -> 
     plan = make_plan(config, id="x")
     assert {" ".join(plan)} == KEYS
     assert {" ".join(plan["process"])} == PROCESS_KEYS
-    assert plan["version"] == PLAN_VERSION == 1
+    assert plan["version"] == PLAN_VERSION == 2
 
 
 def test_plan_holds_what_the_kernel_needs(config: dict[str, Any]) -> None:
@@ -199,9 +199,9 @@ def mounted(**values: Any) -> Change:
         (linux(sysctl={"kernel.panic": "1"}), InvalidInput, "sysctl kernel.panic"),
         (linux(sysctl={"net/../kernel/panic": "1"}), InvalidInput, "sysctl net"),
         (linux(sysctl={"vm.swappiness": "1"}), InvalidInput, "sysctl vm.swappiness"),
-        (linux(resources={"cpu": {"shares": 5}}), Unsupported, "cpu.shares"),
-        (linux(resources={"blockIO": {"weight": 5}}), Unsupported, "blockIO"),
-        (linux(resources={"memory": {"limit": 5, "swap": 6}}), Unsupported, "memory.swap"),
+        (linux(resources={"cpu": {"idle": 1}}), Unsupported, "cpu.idle"),
+        (linux(resources={"blockIO": {"leafWeight": 5}}), Unsupported, "blockIO.leafWeight"),
+        (linux(resources={"memory": {"kernel": 5}}), Unsupported, "memory.kernel"),
         (linux(resources={"pids": {"limit": "many"}}), InvalidInput, "limit: expected a number"),
         (
             linux(resources={"devices": [{"allow": False, "type": "c", "major": 1}]}),
