@@ -29,6 +29,7 @@ def list_processes(cgroup: str) -> list[Process]:
         fields = text[text.rindex(")") + 2 :].split()
         used = (int(fields[11]) + int(fields[12])) / tick
         age = max(uptime - int(fields[19]) / tick, 0.01)
+        now = time.time()
         command = b" ".join(words).decode("utf-8", "replace") or f"[{name}]"
         found.append(
             Process(
@@ -36,13 +37,21 @@ def list_processes(cgroup: str) -> list[Process]:
                 pid=pid,
                 ppid=int(fields[1]),
                 cpu_percent=100 * used / age,
-                start_time=time.strftime("%H:%M", time.localtime(time.time() - age)),
+                start_time=_moment(now - age, now),
                 tty=_terminal(int(fields[4])),
                 cpu_time=time.strftime("%H:%M:%S", time.gmtime(used)),
                 command=command,
             )
         )
     return found
+
+
+def _moment(started: float, now: float) -> str:
+    """Hours and minutes, of an earlier day the day, of an earlier year the year: ps(1)'s STIME."""
+    then, today = time.localtime(started), time.localtime(now)
+    if then.tm_year != today.tm_year:
+        return f"{then.tm_year}"
+    return time.strftime("%H:%M" if then.tm_yday == today.tm_yday else "%b%d", then)
 
 
 def _user(uid: int) -> str:

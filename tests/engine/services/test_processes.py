@@ -11,7 +11,7 @@ import pytest
 from engine.kernel.cgroup import Limits, open_cgroup
 from engine.local import LocalEngine
 from engine.model.container import CreateOptions, Process
-from engine.services.processes import list_processes
+from engine.services.processes import _moment, list_processes
 from tests.support.host import CGROUP_PARENT
 from tests.support.waiting import until
 
@@ -30,13 +30,39 @@ def processes_of(
         CreateOptions(image, command=command, network="none", tty=tty, user=user or None)
     )
     engine.containers.start(container)
-    deadline = time.monotonic() + 10
-    while True:
-        found = list(engine.containers.top(container))
-        if ready([each.command for each in found]):
-            return found
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    found: list[Process] = []
+
+    def is_ready() -> bool:
+        found[:] = engine.containers.top(container)
+        return ready([each.command for each in found])
+
+    until(is_ready)
+    return found
+
+
+def _are_near(ours: str, theirs: str) -> bool:
+    """ps counts whole seconds since the boot: it may be one off, so the minute."""
+    if ":" not in theirs:  # midnight came between
+        return ours in ("23:59", theirs)
+    one, other = (60 * int(each[:2]) + int(each[3:]) for each in (ours, theirs))
+    return abs(one - other) <= 1
+
+
+@pytest.mark.parametrize(
+    ("started", "shown"),
+    [
+        ((2026, 11, 28, 17, 5, 59), "17:05"),
+        ((2026, 11, 28, 0, 0, 0), "00:00"),
+        ((2026, 11, 27, 23, 59, 59), "Nov27"),
+        ((2026, 1, 2, 3, 4, 5), "Jan02"),
+        ((2025, 11, 28, 17, 5, 59), "2025"),
+    ],
+)
+def test_a_start_of_another_day_is_its_day(started: tuple[int, ...], shown: str) -> None:
+    def seconds(moment: tuple[int, ...]) -> float:
+        return time.mktime((*moment, 0, 0, -1))  # type: ignore[arg-type]
+
+    assert _moment(seconds(started), seconds((2026, 11, 28, 18, 0, 0))) == shown
 
 
 def test_processes_are_those_of_the_host(engine: LocalEngine, image: str) -> None:
@@ -53,13 +79,14 @@ def test_processes_are_those_of_the_host(engine: LocalEngine, image: str) -> Non
         ["ps", "-o", "pid=,ppid=,user=,tty=,stime=,args=", "-p", pids],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    rows = {}
+    rows, starts = {}, {}
     for line in text.splitlines():
         pid, ppid, user, tty, start, args = line.split(maxsplit=5)
-        rows[int(pid)] = (int(ppid), user, tty, start, args)
-    assert {
-        each.pid: (each.ppid, each.uid, each.tty, each.start_time, each.command) for each in found
-    } == rows
+        rows[int(pid)] = (int(ppid), user, tty, args)
+        starts[int(pid)] = start
+    assert {each.pid: (each.ppid, each.uid, each.tty, each.command) for each in found} == rows
+    for each in found:
+        assert _are_near(each.start_time, starts[each.pid])
     for each in found:
         assert re.fullmatch(r"\d\d:\d\d:\d\d", each.cpu_time)
 
@@ -81,7 +108,7 @@ def test_time_that_was_used_is_counted(engine: LocalEngine, image: str) -> None:
         CreateOptions(image, command=("sh", "-c", "while :; do :; done"), network="none")
     )
     engine.containers.start(container)
-    until(lambda: engine.containers.top(container)[0].cpu_percent > 1, seconds=30)
+    until(lambda: engine.containers.top(container)[0].cpu_percent > 1)
 
 
 def test_a_cgroup_without_processes_has_none() -> None:
