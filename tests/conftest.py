@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "PYTHONUNBUFFERED",  # a user's output is buffered
     ):  # fmt: skip
         os.environ.pop(name, None)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # of what a shell runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if ROOT and not config.option.collectonly:
         host.enter()
 

@@ -1,7 +1,6 @@
 """What every engine says of containers and does with them."""
 
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -9,9 +8,10 @@ import pytest
 from engine.engine import Cancel, Engine
 from engine.errors import Cancelled, Conflict, InvalidInput, NotFound
 from engine.model.container import CreateOptions, MountRequest
+from tests.support.waiting import until
 
 FOREVER = ("sleep", "1000")
-HEEDS_TERM = ("sh", "-c", "trap 'exit 3' TERM; sleep 1000 & wait")
+HEEDS_TERM = ("sh", "-c", "trap 'exit 3' TERM; echo ready; sleep 1000 & wait")
 
 
 @pytest.fixture
@@ -218,8 +218,8 @@ def test_waiting_can_be_cancelled(engine: Engine, options: CreateOptions) -> Non
 def test_stop_asks_first_and_kills_later(engine: Engine, options: CreateOptions) -> None:
     polite = engine.containers.create(options._replace(command=HEEDS_TERM))
     engine.containers.start(polite)
-    time.sleep(0.3)  # the trap must be set before the signal comes
-    engine.containers.stop(polite, timeout_seconds=10)
+    until(lambda: list(engine.containers.logs(polite)))
+    engine.containers.stop(polite, timeout_seconds=60)
     assert engine.containers.inspect(polite).summary.exit_code == 3
     deaf = engine.containers.create(options)
     engine.containers.start(deaf)

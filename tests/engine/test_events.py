@@ -11,6 +11,8 @@ from engine import journal
 from engine.errors import InvalidInput
 from engine.events import LOST, EventStream, subscribe
 from engine.model.event import Event
+from tests.support.descriptors import open_now, opened_since
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -99,8 +101,10 @@ def test_until_in_the_past_ends_at_once(path: str) -> None:
 
 
 def test_until_in_the_future_ends_the_stream(path: str) -> None:
-    stream = subscribe(path, until_ns=time.time_ns() + 50_000_000)
-    append(path, "a")
+    until_ns = time.time_ns() + 50_000_000
+    stream = subscribe(path, until_ns=until_ns)
+    append(path, "a", time_ns=until_ns)
+    append(path, "b", time_ns=until_ns + 1)
     assert [event.action for event in stream] == ["a"]
 
 
@@ -149,22 +153,21 @@ def test_close_from_another_thread_ends_the_reader(path: str) -> None:
     reader = threading.Thread(target=lambda: found.extend(stream))
     reader.start()
     append(path, "a")
-    while not found:
-        time.sleep(0.001)
+    until(lambda: found)
     stream.close()
-    reader.join(10)
+    reader.join(60)
     assert not reader.is_alive()
     assert [event.action for event in found] == ["a"]
 
 
 def test_closed_stream_holds_no_descriptor_and_gives_nothing(path: str) -> None:
     append(path, "a")
-    before = os.listdir("/proc/self/fd")
+    before = open_now()
     stream = subscribe(path, since_ns=1)
     next(stream)
     append(path, "b")
     stream.close()
-    assert os.listdir("/proc/self/fd") == before
+    assert not opened_since(before)
     assert list(stream) == []
 
 
@@ -183,11 +186,13 @@ def test_nothing_is_read_while_nothing_happens(path: str) -> None:
         with open(f"{thread}/wchan") as wchan:
             return reads, switches, wchan.read()
 
-    while "poll" not in state()[2]:
-        time.sleep(0.001)
-    before = state()
+    def sleeps_after(reads: int) -> bool:
+        return state()[0] > reads and "poll" in state()[2]
+
+    until(lambda: sleeps_after(-1))
+    reads = state()[0]
     (Path(path).parent / "containers").mkdir()  # wakes it: no journal, nothing to read there
-    time.sleep(0.1)
+    until(lambda: sleeps_after(reads))
     before = state()
     (Path(path).parent / "containers/x").write_bytes(b"x")
     time.sleep(0.2)

@@ -1,5 +1,4 @@
 import gc
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ import pytest
 
 from engine.follow import Following
 from engine.kernel.inotify import IN_CREATE
+from tests.support.descriptors import open_now, opened_since
 
 
 class Names(Following[str]):
@@ -28,10 +28,6 @@ class Names(Following[str]):
         self.released += 1
 
 
-def descriptors() -> list[str]:
-    return os.listdir("/proc/self/fd")
-
-
 def test_items_come_as_they_happen(tmp_path: Path) -> None:
     names = Names(tmp_path)
     for name in ("a", "b"):
@@ -42,41 +38,41 @@ def test_items_come_as_they_happen(tmp_path: Path) -> None:
 
 
 def test_reader_that_is_asleep_ends_and_frees_everything(tmp_path: Path) -> None:
-    before = descriptors()
+    before = open_now()
     names = Names(tmp_path)
     reader = threading.Thread(target=lambda: list(names))
     reader.start()
     names.close()
-    reader.join(10)
+    reader.join(60)
     assert not reader.is_alive()
-    assert descriptors() == before
+    assert not opened_since(before)
     assert names.released
 
 
 def test_close_between_items_frees_everything_at_once(tmp_path: Path) -> None:
-    before = descriptors()
+    before = open_now()
     names = Names(tmp_path)
     (tmp_path / "a").touch()
     next(names)
     names.close()
     names.close()
-    assert descriptors() == before
+    assert not opened_since(before)
 
 
 def test_failure_frees_everything_and_is_the_end(tmp_path: Path) -> None:
-    before = descriptors()
+    before = open_now()
     names = Names(tmp_path, fail=True)
     (tmp_path / "a").touch()
     next(names)
     with pytest.raises(ValueError, match="no more"):
         next(names)
-    assert descriptors() == before
+    assert not opened_since(before)
     assert list(names) == []
 
 
 def test_forgotten_stream_frees_everything(tmp_path: Path) -> None:
-    before = descriptors()
+    before = open_now()
     names = Names(tmp_path)
     del names
     gc.collect()
-    assert descriptors() == before
+    assert not opened_since(before)

@@ -17,7 +17,8 @@ import pytest
 
 from engine.errors import InvalidInput
 from engine.kernel.tty import set_size
-from engine.relay import _Keys, parse_keys, relay
+from engine.relay import _SETTLE_MILLISECONDS, _Control, _Keys, parse_keys, relay
+from tests.support.waiting import until
 
 # Its session echoes what happens to it into a file; commands come as input.
 CHILD = """
@@ -74,6 +75,7 @@ code = relay(session, stdin=0, stdout=1, stderr=2, detach_keys=parse_keys(keys))
 session.say("code", code)
 """
 REPOSITORY = Path(__file__).parents[2]
+PATIENCE_SECONDS = 60.0  # a loaded machine is slow, not wrong
 
 
 class Running:
@@ -85,9 +87,11 @@ class Running:
         command = [sys.executable, "-c", CHILD, str(REPOSITORY), kind, str(self.report), keys]
         self.terminal = -1
         self.slave = -1
+        self.before: list[object] = []  # the terminal's mode
         if kind == "tty":
             self.terminal, self.slave = pty.openpty()
             set_size(self.terminal, 40, 100)
+            self.before = termios.tcgetattr(self.slave)
             self.process = subprocess.Popen(
                 command, stdin=self.slave, stdout=self.slave, stderr=self.slave,
                 preexec_fn=_take_terminal,
@@ -99,18 +103,22 @@ class Running:
 
     def said(self, *lines: str) -> None:
         """Returns when the session's report is just that."""
-        deadline = time.monotonic() + 10
-        while self.report.read_text().splitlines() != list(lines):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.lines() != list(lines):
             assert time.monotonic() < deadline, self.report.read_text()
             time.sleep(0.002)
+
+    def lines(self) -> list[str]:
+        return self.report.read_text().splitlines()
 
     def type(self, data: bytes) -> None:
         os.write(self.terminal, data)
 
-    def screen(self) -> bytes:
-        """What arrives on the terminal within a moment."""
+    def screen(self, last: bytes) -> bytes:
+        """All that arrives on the terminal until it ends with `last`."""
         found = b""
-        while select.select([self.terminal], [], [], 0.2)[0]:
+        while not found.endswith(last):
+            assert select.select([self.terminal], [], [], PATIENCE_SECONDS)[0], found
             found += os.read(self.terminal, 4096)
         return found
 
@@ -154,17 +162,16 @@ def test_size_comes_before_the_first_byte(start: Start) -> None:
     assert raw(running.slave)
     running.type(b"out\r")
     running.said("begin", "resize 40 100", "write b'out\\r'")
-    assert running.screen() == b"OUT"
+    assert running.screen(b"OUT") == b"OUT"  # and no echo
 
 
 def test_terminal_is_as_before_when_the_process_has_ended(start: Start) -> None:
     running = start("tty")
-    before = termios.tcgetattr(running.slave)
     running.said("begin", "resize 40 100")
     running.type(b"end")
     running.said("begin", "resize 40 100", "write b'end'", "code 5")
-    assert running.process.wait(10) == 0
-    assert termios.tcgetattr(running.slave) == before
+    assert running.process.wait(PATIENCE_SECONDS) == 0
+    assert termios.tcgetattr(running.slave) == running.before
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -173,17 +180,73 @@ def test_terminal_is_as_before_when_a_signal_ends_it(start: Start, number: int) 
     running.said("begin", "resize 40 100")
     assert raw(running.slave)
     running.process.send_signal(number)
-    assert running.process.wait(10) == -number
+    assert running.process.wait(PATIENCE_SECONDS) == -number
     assert not raw(running.slave)
     running.said("begin", "resize 40 100")
 
 
-def test_window_that_is_dragged_is_told_once_it_rests(start: Start) -> None:
+def test_window_that_was_dragged_is_told_as_it_is_at_last(start: Start) -> None:
     running = start("tty")
     running.said("begin", "resize 40 100")
     for columns in range(60, 80):
         set_size(running.terminal, 20, columns)
-    running.said("begin", "resize 40 100", "resize 20 79")
+    until(lambda: running.lines()[-1] == "resize 20 79", seconds=PATIENCE_SECONDS)
+    told = [int(line.split()[2]) for line in running.lines()[2:]]
+    assert told == sorted(set(told))
+
+
+class Drag:
+    """poll(2), as it answers while a window is dragged: changes that come before the time is over,
+    then a rest, then the end."""
+
+    def __init__(self, terminal: int, columns: range) -> None:
+        self.timeouts: list[float | None] = []
+        self._terminal = terminal
+        self._columns = list(columns)
+        self._rests = True
+        self._descriptors: list[int] = []
+
+    def register(self, descriptor: int, events: int) -> None:
+        self._descriptors.append(descriptor)  # that which wakes it, then that which ends it
+
+    def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
+        self.timeouts.append(timeout)
+        if self._columns:
+            set_size(self._terminal, 20, self._columns.pop(0))
+            return [(self._descriptors[0], select.POLLIN)]
+        if self._rests:
+            self._rests = False
+            return []
+        return [(self._descriptors[1], select.POLLIN)]
+
+
+class Sized:
+    """A session that knows the sizes it was told."""
+
+    tty = True
+
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, int]] = []
+
+    def resize(self, rows: int, columns: int) -> None:
+        self.sizes.append((rows, columns))
+
+
+def test_window_that_is_dragged_is_told_once_it_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    master, terminal = pty.openpty()
+    session, drag = Sized(), Drag(master, range(60, 80))
+    monkeypatch.setattr("engine.relay.select.poll", lambda: drag)
+    control = _Control(session, terminal)  # type: ignore[arg-type]
+    for _ in range(20):
+        control._numbers.append(signal.SIGWINCH)
+        os.eventfd_write(control._wake, 1)
+    monkeypatch.setattr("os.eventfd_read", lambda descriptor: 1)  # each of them wakes it
+    with control:
+        pass
+    assert session.sizes == [(20, 79)]
+    assert drag.timeouts == [None] + [_SETTLE_MILLISECONDS] * 20 + [None]
+    for descriptor in (master, terminal):
+        os.close(descriptor)
 
 
 def test_control_keys_go_to_the_process(start: Start) -> None:
@@ -216,12 +279,12 @@ def test_lost_terminal_ends_the_input(start: Start) -> None:
     running.slave = -1
     os.close(running.terminal)
     running.terminal = -1
-    assert running.process.wait(10) in (0, -signal.SIGHUP)
+    assert running.process.wait(PATIENCE_SECONDS) in (0, -signal.SIGHUP)
 
 
 def test_streams_stay_apart_without_a_terminal(start: Start) -> None:
     running = start("pipe")
-    out, err = running.process.communicate(b"out err \x10\x11 out", 10)
+    out, err = running.process.communicate(b"out err \x10\x11 out", PATIENCE_SECONDS)
     assert (out, err) == (b"OUTOUT", b"ERR")
     assert running.process.returncode == 0
     running.said("begin", "write b'out err \\x10\\x11 out'", "close", "code 5")
@@ -233,10 +296,14 @@ def test_signals_go_on_to_the_process_without_a_terminal(start: Start) -> None:
     running.process.stdin.write(b"x")
     running.process.stdin.flush()
     running.said("begin", "write b'x'")
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGWINCH, signal.SIGUSR1):
+    said = ["begin", "write b'x'"]
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         running.process.send_signal(number)
-        time.sleep(0.05)  # so that they arrive in this order
-    running.said("begin", "write b'x'", "signal 15", "signal 2", "signal 1", "signal 10", "code 5")
+        said.append(f"signal {number:d}")
+        running.said(*said)
+    for number in (signal.SIGWINCH, signal.SIGUSR1):
+        running.process.send_signal(number)
+    running.said(*said, "signal 10", "code 5")
 
 
 def test_reader_that_is_gone_leaves_the_process_alone(start: Start) -> None:
@@ -247,7 +314,7 @@ def test_reader_that_is_gone_leaves_the_process_alone(start: Start) -> None:
     running.process.stdin.write(b"out")
     running.process.stdin.flush()
     running.said("begin", "write b'out'", "detach")
-    assert running.process.wait(10) == 1
+    assert running.process.wait(PATIENCE_SECONDS) == 1
     assert running.process.stderr is not None
     assert b"BrokenPipeError" in running.process.stderr.read()
 
@@ -267,7 +334,7 @@ class Greedy:
         return "stdout", self.chunks.pop(0)
 
     def write(self, data: bytes) -> None:
-        assert self.taken.wait(10)
+        assert self.taken.wait(PATIENCE_SECONDS)
 
     def close_stdin(self) -> None:
         pass
@@ -287,7 +354,7 @@ def test_process_that_does_not_read_can_still_be_heard(tmp_path: Path) -> None:
             )
         )
         relaying.start()
-        relaying.join(10)
+        relaying.join(PATIENCE_SECONDS)
     assert codes == [0]
     assert (tmp_path / "out").stat().st_size == 64 * 65536
     assert [signal.getsignal(number) for number in signal.valid_signals()] == handlers

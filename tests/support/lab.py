@@ -21,7 +21,8 @@ from engine.storage.metadata import Database
 from engine.storage.network_store import NetworkStore
 
 HOST, OUTSIDE = "198.51.100.1", "198.51.100.2"
-TIMEOUT_SECONDS = 0.3
+PATIENCE_SECONDS = 30.0  # for an answer: a loaded machine is slow, not wrong
+SILENCE_SECONDS = 0.3  # for none
 
 
 class Lab:
@@ -130,12 +131,14 @@ class Server:
             self._socket.sendto(f"{self._tag} {peer[0]}".encode(), peer)
 
 
-def tcp(where: str, address: str, port: int, source: str = "") -> str:
+def tcp(
+    where: str, address: str, port: int, source: str = "", *, seconds: float = PATIENCE_SECONDS
+) -> str:
     """What a server says to a client in `where`, or the reason why it says nothing."""
     with inside(where):
         client = socket.socket()
     with client:
-        client.settimeout(TIMEOUT_SECONDS)
+        client.settimeout(seconds)
         try:
             client.bind((source, 0))
             client.connect((address, port))
@@ -146,13 +149,25 @@ def tcp(where: str, address: str, port: int, source: str = "") -> str:
             return os.strerror(error.errno or 0)
 
 
-def udp(where: str, address: str, port: int, client: socket.socket | None = None) -> str:
-    """The same by UDP."""
+def is_silent(where: str, address: str, port: int, source: str = "") -> bool:
+    """Whether neither an answer nor a refusal comes."""
+    return tcp(where, address, port, source, seconds=SILENCE_SECONDS) == "timeout"
+
+
+def udp(
+    where: str,
+    address: str,
+    port: int,
+    client: socket.socket | None = None,
+    *,
+    seconds: float = PATIENCE_SECONDS,
+) -> str:
+    """As `tcp`, by UDP."""
     with contextlib.ExitStack() as stack:
         if client is None:
             with inside(where):
                 client = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        client.settimeout(TIMEOUT_SECONDS)
+        client.settimeout(seconds)
         try:
             client.sendto(b"x", (address, port))
             return client.recv(100).decode()

@@ -22,10 +22,11 @@ EXIT_COMMAND = """
 import os, sys
 sys.path[:0] = [sys.argv[1]]
 from engine.kernel.cgroup import open_cgroup
-run_dir, cgroup, folded, delay = sys.argv[2:]
+run_dir, cgroup, folded, held = sys.argv[2:]
 open_cgroup(cgroup).remove()
 import time
-time.sleep(float(delay))
+while os.path.exists(held):
+    time.sleep(0.005)
 with open(folded, "a") as file:
     file.write(open(f"{run_dir}/exit.json").read())
 """
@@ -61,7 +62,7 @@ class Monitored:
         self.folded = host.path / f"{name}.folded"
         self.directory = Path(self.home.container_dir(self.id))
         self.plan: dict[str, Any] = {}
-        self.exit_delay_seconds = 0.0
+        self.held = host.path / f"{name}.held"  # while it exists, its end is not folded
         os.makedirs(self.directory, exist_ok=True)
 
     def spec(
@@ -88,7 +89,7 @@ class Monitored:
             attributes={"image": "busybox"},
             exit_command=(
                 interpreter(), "-I", "-S", str(self.host.path / "exit_command.py"), str(REPOSITORY),
-                self.run_dir, self.cgroup, str(self.folded), str(self.exit_delay_seconds),
+                self.run_dir, self.cgroup, str(self.folded), str(self.held),
             ),
             exit_environment={},
         )  # fmt: skip
@@ -123,6 +124,7 @@ class Monitored:
 
     def destroy(self) -> None:
         """Nothing of it is left, however the test ended."""
+        self.held.unlink(missing_ok=True)
         cgroup = open_cgroup(self.cgroup)
         cgroup.kill()
         client.wait_gone(self.run_dir)

@@ -3,11 +3,11 @@
 import os
 import pty
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 
+from engine.engine import Session
 from tests.engine.cli.conftest import Pydock
 from tests.support.double import Double
 
@@ -70,14 +70,24 @@ def test_attach_needs_a_running_container(pydock: Pydock, double: Double) -> Non
     assert pydock("attach", "missing").code == 1
 
 
-def test_attach_ends_with_the_container(pydock: Pydock, double: Double) -> None:
+def test_attach_ends_with_the_container(
+    pydock: Pydock, double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
     double.add_container("web")
+    attached = threading.Event()
+    attach = double.containers.attach
+
+    def told(ref: str, *, stdin: bool) -> Session:
+        session = attach(ref, stdin=stdin)
+        attached.set()
+        return session
 
     def live() -> None:
-        time.sleep(0.2)
+        attached.wait()
         double.say("web", "hello")
         double.end("web", 4)
 
+    monkeypatch.setattr(double.containers, "attach", told)
     threading.Thread(target=live).start()
     assert pydock("attach", "web") == (4, "hello\n", "")
 

@@ -56,10 +56,10 @@ def test_name_is_asked_for_and_the_password_without_echo(config: Path, guarded: 
 def test_docker_hub_is_introduced_and_a_name_is_needed(config: Path) -> None:
     with Terminal([*PYDOCK, "login"], columns=100) as terminal:
         terminal.until("Username:")
-        assert "Log in with your Docker ID" in terminal.screen()
+        terminal.until("Log in with your Docker ID")
         terminal.type(" \n")
         terminal.until("pydock: username is required")
-        assert "See 'pydock login --help'." in terminal.screen()
+        terminal.until("See 'pydock login --help'.")
         assert terminal.wait() == 1
     assert not config.exists()
 

@@ -2,13 +2,14 @@
 
 import json
 import threading
-import time
 
 import pytest
 
 from engine.cli import stats
+from engine.model.stats import StatsSample
 from tests.engine.cli.conftest import Pydock
 from tests.support.double import Double
+from tests.support.double_containers import DoubleStats
 
 
 @pytest.fixture(autouse=True)
@@ -44,11 +45,22 @@ def test_what_does_not_run_is_zeros_when_asked_for(pydock: Pydock, double: Doubl
     assert pydock("stats", "--no-stream", "nobody").code == 1
 
 
-def test_a_stream_ends_with_the_container_that_it_shows(pydock: Pydock, double: Double) -> None:
+def test_a_stream_ends_with_the_container_that_it_shows(
+    pydock: Pydock, double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
     double.add_container("web")
+    read = threading.Event()
+    one_tick = DoubleStats.__next__
+
+    def told(stream: DoubleStats) -> tuple[StatsSample, ...]:
+        tick = one_tick(stream)
+        read.set()
+        return tick
+
+    monkeypatch.setattr(DoubleStats, "__next__", told)
 
     def live() -> None:
-        time.sleep(0.2)
+        read.wait()
         double.containers.remove("web", force=True)
 
     threading.Thread(target=live).start()

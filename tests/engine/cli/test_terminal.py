@@ -45,9 +45,8 @@ def test_a_shell_has_the_terminals_size_and_its_own_exit_code(box: str) -> None:
         terminal.type("stty size\n")
         terminal.until("20 90")
         terminal.resize(110, 30)
-        terminal.settle(0.3)
-        terminal.type("stty size\n")
-        terminal.until("30 110")
+        terminal.type('while [ "$(stty size)" != "30 110" ]; do sleep 0.01; done; echo now $?\n')
+        terminal.until("now 0")
         terminal.type("\x03exit 4\n")  # an interrupt is the shell's, not ours
         assert terminal.wait() == 4
     assert pydock("ps", "-aq") == ""

@@ -12,6 +12,7 @@ import pytest
 from engine.engine import Cancel
 from engine.errors import Cancelled, Unavailable
 from engine.monitor import client, protocol
+from tests.support.descriptors import open_now, opened_since
 from tests.support.monitored import Monitored, everything
 from tests.support.waiting import until
 
@@ -261,12 +262,12 @@ def test_client_that_comes_too_late_does_not_clean(
 
 def test_waiting_can_be_cancelled(box: Monitored) -> None:
     launched = box.launch("sleep", "100")
-    before = os.listdir("/proc/self/fd"), threading.active_count()
+    before, threads = open_now(), set(threading.enumerate())
     cancel = Cancel()
     threading.Timer(0.05, cancel.cancel).start()
     with pytest.raises(Cancelled):
         client.wait_gone(box.run_dir, cancel)
-    until(lambda: (os.listdir("/proc/self/fd"), threading.active_count()) == before)
+    until(lambda: not opened_since(before) and set(threading.enumerate()) <= threads)
     os.kill(launched.pid, 9)
     client.wait_gone(box.run_dir, Cancel())
     assert box.folded.exists()
@@ -274,17 +275,19 @@ def test_waiting_can_be_cancelled(box: Monitored) -> None:
 
 @pytest.mark.parametrize("removed", [False, True])
 def test_cancellable_waiting_ends_when_all_is_folded(box: Monitored, removed: bool) -> None:
-    box.exit_delay_seconds = 0.2
+    box.held.touch()
     box.launch("sh", "-c", "sleep 0.1")
     waiter = threading.Thread(target=client.wait_gone, args=(box.run_dir, Cancel()))
     waiter.start()
     until(lambda: Path(box.run_dir, "exit.json").exists())
     if removed:  # as --rm does, under the lock
-        time.sleep(0.1)
+        until(lambda: "poll" in Path(f"/proc/self/task/{waiter.native_id}/wchan").read_text())
         os.rename(f"{box.run_dir}/exit.json", box.host.path / "exit.json")
         shutil.rmtree(box.run_dir)
         os.mkdir(box.run_dir)
         os.rename(box.host.path / "exit.json", f"{box.run_dir}/exit.json")
-    waiter.join(10)
+    assert waiter.is_alive()
+    box.held.unlink()
+    waiter.join(60)
     assert not waiter.is_alive()
     assert box.folded.exists()

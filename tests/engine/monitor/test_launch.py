@@ -11,6 +11,7 @@ from engine.errors import Conflict, EngineError
 from engine.kernel.process import is_alive
 from engine.monitor import client
 from engine.monitor.launch import launch
+from tests.support.descriptors import open_now, opened_since
 from tests.support.monitored import REPOSITORY, Host, Monitored
 from tests.support.waiting import until
 
@@ -29,13 +30,13 @@ pytestmark = pytest.mark.root
 def test_launch_that_fails_says_why_and_leaves_nothing(
     box: Monitored, args: tuple[str, ...], options: dict[str, object], code: int, words: str
 ) -> None:
-    descriptors = os.listdir("/proc/self/fd")
+    before = open_now()
     with pytest.raises(EngineError, match=words) as caught:
         box.launch(*args, attach=True, **options)  # type: ignore[arg-type]
     assert caught.value.exit_code == code
     assert not os.path.exists(box.run_dir)
     assert box.events() == []
-    assert os.listdir("/proc/self/fd") == descriptors
+    assert not opened_since(before)
 
 
 def test_launch_without_a_place_for_the_log_leaves_nothing(box: Monitored) -> None:

@@ -11,6 +11,8 @@ from engine.model.container import LogLine
 from engine.monitor import log_reader
 from engine.monitor.log_reader import LogStream, format_time, parse_time
 from engine.monitor.logs import PART_BYTES, LogWriter
+from tests.support.descriptors import open_now, opened_since
+from tests.support.waiting import until
 
 
 class Container:
@@ -27,6 +29,8 @@ class Container:
         return self.writer
 
     def end(self) -> None:
+        """As a monitor does: all is in the file before its lock is free."""
+        self.writer.flush()
         self.alive = False
         self.writer.close()
 
@@ -160,11 +164,11 @@ def test_follower_sees_every_line_of_every_rotation_and_the_end(container: Conta
     reader.start()
     for number in range(500):
         container.writer.write(1, b"%d\n" % number)
-        while len(found) < number - 20:  # two rotations ahead of it, at most
-            time.sleep(0.0005)
+        # Two rotations ahead of it, at most.
+        until(lambda least=number - 20: len(found) >= least)  # type: ignore[misc]
     container.writer.write(1, b"500")
     container.end()
-    reader.join(10)
+    reader.join(60)
     assert not reader.is_alive()
     assert found == list(range(501))
 
@@ -175,12 +179,11 @@ def test_follower_ends_though_the_lock_is_freed_after_the_close(container: Conta
     reader = threading.Thread(target=lambda: found.extend(each.text.decode() for each in stream))
     reader.start()
     container.writer.write(1, b"a\n")
-    while not found:
-        time.sleep(0.001)
+    until(lambda: found)
     container.writer.close()
     time.sleep(0.05)
     container.alive = False
-    reader.join(10)
+    reader.join(60)
     assert not reader.is_alive()
 
 
@@ -218,18 +221,17 @@ def test_follower_ends_at_until(container: Container) -> None:
 
 @pytest.mark.parametrize("wait", [False, True])
 def test_close_from_another_thread_ends_the_reader(container: Container, wait: bool) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = open_now()
     stream = container.read(follow=True)
     found: list[str] = []
     reader = threading.Thread(target=lambda: found.extend(each.text.decode() for each in stream))
     reader.start()
     container.writer.write(1, b"a\n")
-    while wait and not found:
-        time.sleep(0.001)
+    until(lambda: found or not wait)
     stream.close()
-    reader.join(10)
+    reader.join(60)
     assert not reader.is_alive()
-    assert os.listdir("/proc/self/fd") == before
+    assert not opened_since(before)
 
 
 def test_time_survives_the_way_into_the_log_and_back() -> None:

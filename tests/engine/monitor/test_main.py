@@ -164,10 +164,11 @@ def _connect(box: Monitored) -> socket:
 
 
 def test_lock_is_free_only_when_all_is_folded(box: Monitored) -> None:
-    box.exit_delay_seconds = 0.2
+    box.held.touch()
     box.launch("true")
     until(lambda: Path(box.run_dir, "exit.json").exists())
     assert client.is_alive(box.run_dir)
+    box.held.unlink()
     client.wait_gone(box.run_dir)
     assert box.folded.exists()
     assert not client.is_alive(box.run_dir)
@@ -176,12 +177,15 @@ def test_lock_is_free_only_when_all_is_folded(box: Monitored) -> None:
 def test_log_follower_ends_with_the_lock(box: Monitored) -> None:
     from engine.monitor import log_reader
 
-    box.exit_delay_seconds = 0.2
+    box.held.touch()
     box.launch("sh", "-c", "echo a; sleep 0.1; printf b")
     lines = log_reader.read(
         str(box.directory), follow=True, alive=lambda: client.is_alive(box.run_dir)
     )
-    assert [line.text for line in lines] == [b"a", b"b"]
+    assert next(lines).text == b"a"
+    assert next(lines).text == b"b"  # the monitor has ended, its exit command is at work
+    box.held.unlink()
+    assert list(lines) == []
     assert box.folded.exists()
 
 

@@ -1,6 +1,5 @@
 """Mounts of a container, and images that are made to mislead whoever mounts them."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 from engine.kernel.mount import MNT_DETACH, MS_SHARED, mount, umount
 from engine.runtime.failure import StepError, explain
 from tests.support import box
+from tests.support.descriptors import open_now, opened_since
 
 pytestmark = pytest.mark.root
 
@@ -297,11 +297,11 @@ def test_failing_step_is_named_and_leaves_nothing(
     root: Path, step: str, options: dict[str, Any]
 ) -> None:
     """The fixture of all root tests looks for mounts, cgroups, processes and namespaces."""
-    descriptors = os.listdir("/proc/self/fd")
+    before = open_now()
     with pytest.raises(StepError) as caught:
         box.run(root, "true", **options)
     assert caught.value.step == step
     error = explain(*caught.value.fields)
     assert error.exit_code == 125
     assert step in error.message or step == "user"
-    assert os.listdir("/proc/self/fd") == descriptors
+    assert not opened_since(before)

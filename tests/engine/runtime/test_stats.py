@@ -12,6 +12,7 @@ from engine.model.stats import StatsSample
 from engine.runtime import stats
 from engine.runtime.stats import Meters
 from tests.support import lab
+from tests.support.descriptors import open_now, opened_since
 from tests.support.host import CGROUP_PARENT
 from tests.support.waiting import until
 
@@ -122,7 +123,7 @@ def test_container_that_has_ended_already_is_not_read(tree: FakeTree) -> None:
 
 
 def test_nothing_stays_open(tree: FakeTree) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_now()
     meters = tree.meters()
     meters.add("c", "/pydock/c")  # again
     meters.add("d", "/pydock/c")
@@ -130,7 +131,7 @@ def test_nothing_stays_open(tree: FakeTree) -> None:
     meters.remove("d")
     meters.remove("d")
     meters.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not opened_since(before)
 
 
 def test_more_containers_than_descriptors_are_allowed(tree: FakeTree) -> None:
@@ -171,10 +172,18 @@ def test_real_cgroup_counts_cpu_memory_and_pids(cgroup: Cgroup) -> None:
     meters.add("c", cgroup.path)
     assert one(meters).pids == 0
     process = run_in(cgroup, "x=$(head -c 8000000 /dev/zero | tr '\\0' a); while :; do :; done")
-    deadline = time.monotonic() + 10
-    while (sample := one(meters)).cpu_percent < 20 or sample.memory_bytes < 8_000_000:
-        assert time.monotonic() < deadline, sample
-        time.sleep(0.1)
+    samples = [one(meters)]
+
+    def has_worked() -> bool:
+        samples.append(one(meters))
+        worked_ns = samples[-1].cpu_usage_ns - samples[-2].cpu_usage_ns
+        return worked_ns > 1_000_000 and samples[-1].memory_bytes >= 8_000_000
+
+    until(has_worked)
+    before, sample = samples[-2:]
+    passed_ns = sample.time_ns - before.time_ns
+    share = 100 * (sample.cpu_usage_ns - before.cpu_usage_ns) / passed_ns
+    assert sample.cpu_percent == pytest.approx(share)
     assert sample.pids >= 1
     assert sample.memory_limit_bytes == 64 << 20
     assert sample.cpu_usage_ns > 0
@@ -195,6 +204,22 @@ def test_removed_cgroup_is_no_longer_read(cgroup: Cgroup) -> None:
     meters.close()
 
 
+def at_rest(meters: Meters) -> tuple[StatsSample, ...]:
+    """A reading with nothing under way meanwhile: the one after it is the same."""
+
+    def counted(samples: tuple[StatsSample, ...]) -> list[tuple[int, int]]:
+        return [(each.network_received_bytes, each.network_sent_bytes) for each in samples]
+
+    readings = [meters.read()]
+
+    def is_still() -> bool:
+        readings.append(meters.read())
+        return counted(readings[-1]) == counted(readings[-2])
+
+    until(is_still)
+    return readings[-2]
+
+
 @pytest.mark.root
 def test_network_is_counted_as_the_container_sees_it(cgroup: Cgroup, tmp_path: Path) -> None:
     with lab.Lab(tmp_path / "lab") as here:
@@ -206,11 +231,11 @@ def test_network_is_counted_as_the_container_sees_it(cgroup: Cgroup, tmp_path: P
         meters.add("pid", cgroup.path, pid=process.pid)
         meters.add("none", cgroup.path)
         program = f"/proc/{process.pid}/exe"
-        until(lambda: not os.readlink(program).endswith("nsenter"), seconds=5)
-        before = meters.read()
+        until(lambda: not os.readlink(program).endswith("nsenter"))
+        before = at_rest(meters)
         for _ in range(20):
             assert lab.tcp(here.host, made.ip_address, 80).startswith("x")
-        after = meters.read()
+        after = at_rest(meters)
         received = [new.network_received_bytes - old.network_received_bytes
                     for old, new in zip(before, after, strict=True)]  # fmt: skip
         sent = [new.network_sent_bytes - old.network_sent_bytes

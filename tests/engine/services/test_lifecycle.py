@@ -32,7 +32,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.root
 
 PYDOCK = str(Path(sys.executable).with_name("pydock"))
-HANG_SECONDS = 20.0
+HANG_SECONDS = 60.0
 
 
 def started(engine: LocalEngine, image: str, *command: str, rm: bool = False) -> str:
@@ -245,9 +245,19 @@ def test_a_start_that_nobody_recorded_is_seen(engine: LocalEngine, image: str) -
     assert row_of(engine, container).pid == before.pid
 
 
+UNTIL_GO = "while [ ! -e /tmp/go ]; do sleep 0.01; done"
+
+
+def go(pid: int) -> None:
+    """What waits for it goes on."""
+    Path(f"/proc/{pid}/root/tmp/go").touch()
+
+
 def test_a_start_that_nobody_recorded_can_end(engine: LocalEngine, image: str) -> None:
-    container = started(engine, image, "sh", "-c", "sleep 0.3; exit 3")
+    container = started(engine, image, "sh", "-c", f"{UNTIL_GO}; exit 3")
+    pid = row_of(engine, container).pid
     with_row(engine, container, state="created", pid=0, started_ns=0)
+    go(pid)
     until(lambda: row_of(engine, container).state == "exited", seconds=HANG_SECONDS)
     row = row_of(engine, container)
     assert (row.exit_code, row.error) == (3, "")
@@ -256,8 +266,10 @@ def test_a_start_that_nobody_recorded_can_end(engine: LocalEngine, image: str) -
 
 
 def test_a_start_that_nobody_recorded_can_remove_itself(engine: LocalEngine, image: str) -> None:
-    container = started(engine, image, "sleep", "0.3", rm=True)
+    container = started(engine, image, "sh", "-c", UNTIL_GO, rm=True)
+    pid = row_of(engine, container).pid
     with_row(engine, container, state="created", pid=0, started_ns=0)
+    go(pid)
     until(lambda: engine.containers.list(all=True) == [], seconds=HANG_SECONDS)
 
 
@@ -306,7 +318,10 @@ def killed_starters(engine: LocalEngine, image: str, count: int) -> set[str]:
     states = set()
     for round in range(count):
         starter = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        time.sleep(moments.uniform(0.3, 1.1) * whole_seconds)
+        if round:
+            time.sleep(moments.uniform(0.3, 1.1) * whole_seconds)
+        else:
+            until(lambda: engine.containers.list(all=True))  # once when there is one for sure
         starter.kill()
         assert starter.communicate()[1] == b""
         for row in engine.containers.list(all=True):
