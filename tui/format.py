@@ -15,6 +15,7 @@ STATES = {
     "paused": ("‖", "dim", "dim"),
     "created": ("○", "faint", "faint"),
     "exited": ("○", "faint", "faint"),
+    "restarting": ("◐", "warn", "warn"),
     "removing": ("◐", "warn", "warn"),
     "dead": ("×", "bad", "bad"),
 }

@@ -25,9 +25,9 @@ def describe_status(row: ContainerSummary, now_ns: int) -> str:
     if row.state in ("running", "paused"):
         up = f"Up {units.human_duration((now_ns - row.started_ns) / 1e9)}"
         return f"{up} (Paused)" if row.state == "paused" else up
-    if row.state == "exited":
+    if row.state in ("exited", "restarting"):
         ago = units.human_duration((now_ns - row.finished_ns) / 1e9)
-        return f"Exited ({row.exit_code}) {ago} ago"
+        return f"{row.state.capitalize()} ({row.exit_code}) {ago} ago"
     return {"created": "Created", "dead": "Dead", "removing": "Removal In Progress"}[row.state]
 
 

@@ -23,11 +23,14 @@ from engine.kernel.process import pidfd_open
 from engine.monitor import client
 from engine.monitor.client import MonitorSession
 from engine.monitor.protocol import FAILED
-from engine.monitor.standby import Standby
+from engine.monitor.standby import Standby, interpreter
 from engine.named_tuple import NamedTuple
 from engine.runtime.failure import StepError, explain
 from engine.runtime.limits import create_cgroup
 
+_EXIT_COMMAND = os.path.join(  # a path: it stands on a higher floor
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "exit_command.py"
+)
 _LOCK_TRIES, _LOCK_SECONDS = 20, 0.01
 _ANSWER_BYTES = 1 << 16
 _FILES = ("state.json", "exit.json", "ctl.sock", "out", "err", "monitor.err")
@@ -43,6 +46,18 @@ class LaunchSpec(NamedTuple):
     attributes: dict[str, str]  # of its events
     exit_command: tuple[str, ...]
     exit_environment: dict[str, str]
+
+
+def exit_command(home: Home, container_id: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """What runs at a container's end, and its whole environment."""
+    names = ("PYDOCK_CGROUP_PARENT",)
+    return (
+        (
+            interpreter(), "-I", "-S", "-E", _EXIT_COMMAND,
+            home.root, home.run_root, container_id,
+        ),
+        {name: os.environ[name] for name in names if name in os.environ},
+    )  # fmt: skip
 
 
 class Launched(NamedTuple):
@@ -105,7 +120,7 @@ def launch(
         raise explain(*error.fields) from error
     except OSError as error:
         raise _no_monitor(container_id, error) from error
-    _reaper.adopt(monitor.release())
+    reap(monitor.release())
     return Launched(pid, started_ns, session)
 
 
@@ -133,7 +148,7 @@ def adopt(home: Home, spec: LaunchSpec, pid: int, start_time: int, started_ns: i
         raise explain(*error.fields) from error
     except OSError as error:
         raise _no_monitor(spec.id, error) from error
-    _reaper.adopt(monitor.release())
+    reap(monitor.release())
 
 
 def _no_monitor(container_id: str, error: OSError) -> Unavailable:
@@ -258,6 +273,11 @@ def _work(home: Home, spec: LaunchSpec, directory: str, **more: Any) -> bytes:
         **more,
     }
     return marshal.dumps(work)
+
+
+def reap(pid: int) -> None:
+    """The child `pid` is collected when it ends, if this process, a console perhaps, lives on."""
+    _reaper.adopt(pid)
 
 
 class _Reaper:

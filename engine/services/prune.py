@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 KINDS = ("container", "network", "volume", "image", "file")
 _BUILT_IN = ("bridge", "host", "none")
-_LIVE = ("running", "paused")
+_LIVE = ("running", "paused", "restarting")
 
 
 class Pruning:

@@ -111,7 +111,8 @@ class SystemService:
 
     def counts(self) -> Counts:
         states = [row.state for row in self._containers.list(all=True)]
-        running, paused = states.count("running"), states.count("paused")
+        running = states.count("running") + states.count("restarting")
+        paused = states.count("paused")
         return Counts(running, paused, len(states) - running - paused, self._count_images())
 
     def host(self) -> HostSample:

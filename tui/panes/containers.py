@@ -168,7 +168,7 @@ class ContainersPane(Pane):
     def rows(self) -> list[Row]:
         now_ns = time.time_ns()
         summaries = self.store.containers.rows.values()
-        ordered = sorted(summaries, key=lambda s: (s.state not in ("running", "paused"), s.name))
+        ordered = sorted(summaries, key=lambda s: (s.state not in _UP, s.name))
         return [self._row(summary, now_ns) for summary in ordered]
 
     def _row(self, summary: ContainerSummary, now_ns: int) -> Row:
@@ -304,7 +304,7 @@ class ContainersPane(Pane):
     async def remove_them(self) -> None:
         """Ask, naming what would be lost; then remove them with their anonymous volumes."""
         targets = self.targets()
-        running = [t for t in targets if t.state in ("running", "paused")]
+        running = [t for t in targets if t.state in _UP]
         volumes = self.store.volumes.rows
         named = {m.name for t in targets for m in t.mounts if m.type == "volume"}
         lost = sorted(n for n in named if n in volumes and volumes[n].anonymous)
@@ -391,7 +391,8 @@ def _freezes(pane: ContainersPane) -> str:
     return _needs("running", "paused")(pane)
 
 
-_ANY = _needs("created", "running", "paused", "exited", "removing", "dead")
+_UP = ("running", "paused", "restarting")
+_ANY = _needs("created", "running", "paused", "restarting", "exited", "removing", "dead")
 
 
 def _shows(name: str, tab: str, note: str, *, hint: bool = False) -> Action:
@@ -419,7 +420,7 @@ ContainersPane.ACTIONS = (
         "stop",
         ContainersPane.stop,
         "its signal, then KILL",
-        _needs("running", "paused"),
+        _needs("running", "paused", "restarting"),
         hint=True,
     ),
     Action(
@@ -442,7 +443,7 @@ ContainersPane.ACTIONS = (
         "kill",
         ContainersPane.kill,
         "at once",
-        _needs("running", "paused"),
+        _needs("running", "paused", "restarting"),
         hint=True,
         danger=True,
     ),
