@@ -51,20 +51,21 @@ class Logs(LogView):
             self._worker.cancel()
         self.clear()
         if container is not None:
-            self._worker = self.work(self._follow, container.id)
+            self._worker = self.work(self._follow, shown)
 
-    async def _follow(self, container_id: str) -> None:
+    async def _follow(self, shown: tuple[str, int]) -> None:
         console = _console(self)
         pending: list[LogLine] = []
 
         def flush() -> None:
             lines, pending[:] = pending[:], []
-            self.extend(lines)
+            if self._shown == shown:  # it may be due in the turn that another one is shown
+                self.extend(lines)
 
         call = console.engine.containers.logs
         loop, timer = asyncio.get_running_loop(), None
         try:
-            async with stream(call, container_id, follow=True, tail=FIRST_LINES) as lines:
+            async with stream(call, shown[0], follow=True, tail=FIRST_LINES) as lines:
                 async for line in lines:
                     if not pending:
                         timer = loop.call_later(APPEND_SECONDS, flush)
@@ -75,8 +76,7 @@ class Logs(LogView):
         finally:
             if timer is not None:
                 timer.cancel()
-            if self._shown[0] == container_id:
-                flush()
+            flush()
 
 
 class Stats(Sketch):

@@ -1,13 +1,16 @@
 """The containers pane: its screens, its keys, its verbs."""
 
+import asyncio
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from engine.errors import Conflict
-from tests.support.console import console, matches_golden, shows
+from tests.support.console import comes_true, console, matches_golden, screen, shows
 from tests.support.scene import HOST, Scene
-from tui.panes import pane
+from tui.panes import container_detail, pane
 
 SIZES = {"80x24": (80, 24), "120x36": (120, 36), "200x50": (200, 50)}
 
@@ -156,6 +159,31 @@ async def test_log_lines_appear_as_they_come() -> None:
         await shows(pilot, "following   43 lines")
 
 
+async def test_lines_of_the_one_before_do_not_come_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene()
+    due: list[Callable[[], None]] = []
+    async with console(scene) as pilot:
+        await shows(pilot, "following   42 lines")
+        loop = asyncio.get_running_loop()
+        call_later = loop.call_later
+
+        def keep(delay: float, callback: Callable[..., None], *values: Any) -> asyncio.TimerHandle:
+            if delay == container_detail.APPEND_SECONDS:
+                due.append(callback)
+                delay = 3600
+            return call_later(delay, callback, *values)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "call_later", keep)
+            scene.say("db-1", "too late")
+            await comes_true(pilot, lambda: due)
+        await pilot.press("j")
+        await shows(pilot, "── web-1", "following   42 lines")
+        due[0]()
+        assert "too late" not in screen(pilot)
+        await shows(pilot, "following   42 lines")
+
+
 async def test_figures_come_with_each_tick() -> None:
     scene = Scene()
     async with console(scene) as pilot:
@@ -164,16 +192,21 @@ async def test_figures_come_with_each_tick() -> None:
 
 
 async def test_running_over_rows_opens_one_stream_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pane, "DWELL_SECONDS", 0.3)
     scene = Scene()
     async with console(scene) as pilot:
-        await pilot.pause(0.5)
+        await shows(pilot, "following   42 lines")
         opened, logs = [], scene.containers.logs
+        dwell_seconds = pane.DWELL_SECONDS
+        monkeypatch.setattr(pane, "DWELL_SECONDS", 3600)  # nobody stays
         monkeypatch.setattr(
             scene.containers, "logs", lambda ref, **how: opened.append(ref) or logs(ref, **how)
         )
-        await pilot.press("j", "j", "j", "j")
-        await pilot.pause(0.5)
+        await pilot.press("j", "j", "j")
+        await shows(pilot, "▌  ● worker-1")
+        assert not opened
+        monkeypatch.setattr(pane, "DWELL_SECONDS", dwell_seconds)
+        await pilot.press("j")
+        await comes_true(pilot, lambda: opened)
         assert len(opened) == 1
 
 
