@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections import deque
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ClassVar, TypeVar
 
 from textual.app import ComposeResult
@@ -12,6 +12,7 @@ from textual.geometry import Region, Size
 from textual.screen import Screen
 from textual.widget import Widget
 
+from engine.aio import offload
 from engine.engine import Engine
 from engine.errors import EngineError
 from tui import theme
@@ -125,6 +126,7 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
         self.sheet: Sheet[Any] | None = None
         self._last_error: EngineError | None = None
         self._held: deque[Key | Paste] = deque()  # typed for rows that have not come yet
+        self._preparing = 0  # sheets that are on their way
         self.loop: asyncio.AbstractEventLoop | None = None
 
     # -- life
@@ -219,8 +221,10 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
 
     def _must_wait(self, event: Key | Paste) -> bool:
         """Whether a key is meant for something that is not there yet."""
-        if self._typing.active or not isinstance(event, Key):
+        if self._typing.active:
             return False
+        if self._preparing or not isinstance(event, Key):
+            return self._preparing > 0
         owners = dict(reversed(self.owners()))
         action = self.registry.find(name_of(event), [scope for scope, _ in self.owners()])
         if action is None or action.scope == "app":
@@ -312,6 +316,15 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
             return await answer
         finally:
             await sheet.remove()
+
+    async def prepare(self, call: Callable[..., T], *values: Any, **keywords: Any) -> T:
+        """What the engine says, for a sheet that is opened next: keys wait for that one."""
+        self._preparing += 1
+        try:
+            return await offload(call, *values, **keywords)
+        finally:
+            self._preparing -= 1
+            self.type_ahead()
 
     async def switch(self, number: int) -> None:
         """Show the pane of this number."""

@@ -44,7 +44,8 @@ async def networks(console: "ConsoleApp") -> None:
 
 
 async def _preview(console: "ConsoleApp", kind: str, *, all_images: bool = False) -> Preview:
-    return await offload(console.engine.system.prune_preview, [kind], all_images=all_images)
+    call = console.engine.system.prune_preview
+    return await console.prepare(call, [kind], all_images=all_images)
 
 
 async def _ask(console: "ConsoleApp", choices: list[Choice], what: str, start: int = 0) -> None:

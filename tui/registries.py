@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 async def log_in(console: "ConsoleApp", server: str = "") -> None:
     """Ask for a credential until the registry takes it, or nobody wants to go on."""
     registries = console.engine.registries
-    user = await offload(registries.user, server) or ""
+    user = await console.prepare(registries.user, server) or ""
     while True:
         typed = await console.open(Login(server, user))
         if typed is None:

@@ -1,13 +1,18 @@
 """Images in the console, over the real engine and a real registry, in a real pty."""
 
+import os
+import re
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from engine.connect import connect
+from tests.support.fault_server import Exchange, FaultServer
+from tests.support.images import make_image, serve
 from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.root
@@ -16,6 +21,7 @@ BIN = Path(sys.executable).parent
 CONSOLE = [str(BIN / "pydock-tui"), "--no-resync", "--pane", "images"]
 
 
+PIECE_BYTES = 1 << 15
 SLOW = 60.0  # seconds: a whole Debian goes over a loopback registry, and on the disk
 
 
@@ -60,21 +66,37 @@ def test_what_another_process_pulls_shows(roots: tuple[str, str], debian_referen
     with Terminal(CONSOLE, columns=120, rows=36) as terminal:
         terminal.until("No images yet")
         subprocess.run([BIN / "pydock", "pull", "-q", debian_reference], check=True)
-        terminal.until(debian_reference, timeout_seconds=2)
+        terminal.until(debian_reference)
 
 
 def test_quitting_in_the_middle_of_a_pull_leaves_nothing_half_made(
-    roots: tuple[str, str], debian_reference: str
+    roots: tuple[str, str],
 ) -> None:
-    with Terminal(CONSOLE, columns=120, rows=36) as terminal:
-        terminal.until("No images yet")
-        terminal.type(f"p{debian_reference}\r")
-        terminal.until("◐ pull")
-        terminal.until("%")
-        terminal.type("q")
-        assert terminal.wait() == 0
-    with connect() as engine:
-        assert engine.images.list() == []
-        assert list(engine.system.fsck()) == []
-        engine.images.pull(debian_reference)
-        assert [row.references for row in engine.images.list()] == [(debian_reference,)]
+    image = make_image([{"big": os.urandom(8 << 20)}], compression="")
+    (layer,) = image.layers
+    opened = threading.Event()
+
+    def half(exchange: Exchange) -> bool:
+        if opened.is_set() or not exchange.path.endswith(layer.digest):
+            return False
+        exchange.send_head(200, {}, len(layer.data))
+        for start in range(0, len(layer.data) // 2, PIECE_BYTES):
+            exchange.wfile.write(layer.data[start : start + PIECE_BYTES])
+            server.stopped.wait(0.01)  # progress is told a few times each second
+        exchange.stall()
+        return True
+
+    with FaultServer(half) as server:
+        reference = serve(server, "big", "1", image)
+        with Terminal(CONSOLE, columns=120, rows=36) as terminal:
+            terminal.until("No images yet")
+            terminal.type(f"p{reference}\r")
+            terminal.until_true(lambda: re.search(r"─ +[1-9]\d?%", terminal.screen()))
+            terminal.type("q")
+            assert terminal.wait() == 0
+        with connect() as engine:
+            assert engine.images.list() == []
+            assert list(engine.system.fsck()) == []
+            opened.set()
+            engine.images.pull(reference)
+            assert [row.references for row in engine.images.list()] == [(reference,)]

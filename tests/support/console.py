@@ -5,7 +5,7 @@ import difflib
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,14 @@ async def shows(pilot: Pilot[Any], *texts: str, gone: bool = False) -> None:
         await pilot.pause(0.02)
 
 
+async def comes_true(pilot: Pilot[Any], condition: Callable[[], object]) -> None:
+    """Wait until `condition()` is true."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not come true:\n{screen(pilot)}"
+        await pilot.pause(0.02)
+
+
 async def matches_golden(pilot: Pilot[Any], name: str) -> None:
     """Wait until the screen is the one that is kept. PYDOCK_GOLDEN=write keeps what comes."""
     path = GOLDEN / f"{name}.txt"
@@ -81,7 +89,10 @@ async def matches_golden(pilot: Pilot[Any], name: str) -> None:
 
 
 def freeze_clock() -> None:
-    """The clock stands at the scene's moment, in UTC."""
+    """The clock stands at the scene's moment, in UTC; the host is read once."""
+    from tui import feed
+
+    feed.HOST_SECONDS = 3600.0
     time.time_ns = lambda: NOW_NS
     os.environ["TZ"] = "UTC"
     time.tzset()

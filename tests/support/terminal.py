@@ -10,7 +10,7 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
 import pyte
@@ -155,11 +155,31 @@ class Terminal:
         return self.bytes_read - before
 
     def settle(self, quiet_seconds: float = QUIET_SECONDS, timeout_seconds: float = 10.0) -> None:
-        """Read until nothing has come for a while."""
+        """Read until nothing has come for a while, and the program did nothing meanwhile: on a busy
+        machine it may be silent because it waits for its turn."""
         deadline = time.monotonic() + timeout_seconds
+        before = self._turns()
         while time.monotonic() < deadline:
-            if not select.select([self.master], [], [], quiet_seconds)[0] or not self._read():
+            if select.select([self.master], [], [], quiet_seconds)[0]:
+                if not self._read():
+                    return
+            elif (turns := self._turns()) is not None and turns == before:
                 return
+            before = self._turns()
+
+    def _turns(self) -> str | None:
+        """How often the program's first thread has waited; None while one of its threads does not.
+        "" once it has ended."""
+        tasks = f"/proc/{self.pid}/task"
+        try:
+            for task in os.listdir(tasks):
+                with open(f"{tasks}/{task}/stat") as file:
+                    if file.read().rpartition(")")[2].split()[0] in "RD":
+                        return None
+            with open(f"{tasks}/{self.pid}/status") as file:
+                return "".join(line for line in file if "ctxt_switches" in line)
+        except OSError:  # a thread, or all of it, has just ended
+            return None if os.path.exists(f"{tasks}/{self.pid}/stat") else ""
 
     def until(self, text: str, timeout_seconds: float = 15.0) -> None:
         """Read until `text` stands on the screen. AssertionError if it never does."""
@@ -170,6 +190,13 @@ class Terminal:
             if select.select([self.master], [], [], min(left, 0.5))[0] and not self._read():
                 break
         assert text in self.screen(), f"{text!r} never came:\n{self.screen()}"
+
+    def until_true(self, condition: Callable[[], object], timeout_seconds: float = 15.0) -> None:
+        """Read until `condition()` is true. AssertionError if it never is."""
+        deadline = time.monotonic() + timeout_seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"it did not come true:\n{self.screen()}"
+            self.pump(0.02)
 
     def screen(self) -> str:
         """The rows as text, without blanks at their ends."""

@@ -5,8 +5,10 @@ import time
 import pytest
 
 from tests.support.scene import NOW_NS
-from tui import feed
+from tui import app, feed
 from tui.panes import container_detail, pane
+
+HOUR = 3600.0
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +17,8 @@ def _one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setenv("XDG_CONFIG_HOME", "/nonexistent")
     time.tzset()
+    monkeypatch.setattr(app, "HOLD_SECONDS", HOUR)
     monkeypatch.setattr(pane, "DWELL_SECONDS", 0.02)
     monkeypatch.setattr(container_detail, "APPEND_SECONDS", 0.01)
     monkeypatch.setattr(feed, "COALESCE_SECONDS", 0.01)
+    monkeypatch.setattr(feed, "HOST_SECONDS", HOUR)  # each reading is a cell of a graph

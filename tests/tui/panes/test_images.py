@@ -110,12 +110,13 @@ async def test_the_image_of_a_running_container_is_not_removed() -> None:
 
 async def test_pull_is_a_job_that_survives_a_change_of_panes() -> None:
     scene = furnished()
-    scene.add_remote(REDIS, REDIS_LAYERS, step_seconds=0.03)
+    scene.add_remote(REDIS, REDIS_LAYERS, step_seconds=1)
     async with console(scene, (200, 50), pane="images") as pilot:
         await pilot.press("p", *REDIS, "enter")
         await shows(pilot, "◐ pull redis:7.4", "^x cancels", "── jobs ──", "of 16.0M")
         await pilot.press("1")
         await shows(pilot, "◐ pull ", "last 5 min", "^x cancels")
+        scene.add_remote(REDIS, REDIS_LAYERS)  # and now it is quick
         await pilot.press("2")
         await shows(pilot, "redis:7.4 pulled in", "42.0M unpacked", "Images 8")
         await shows(pilot, "◐", gone=True)
@@ -138,7 +139,7 @@ async def test_a_pull_is_cancelled_by_a_key() -> None:
 
 async def test_a_pull_that_was_stopped_goes_on() -> None:
     scene = furnished()
-    scene.add_remote(REDIS, REDIS_LAYERS, step_seconds=0.2)
+    scene.add_remote(REDIS, REDIS_LAYERS, step_seconds=5)
     async with console(scene, pane="images") as pilot:
         await pilot.press(":", *"resume", "enter")
         await shows(pilot, "resume: nothing was stopped")
@@ -146,7 +147,7 @@ async def test_a_pull_that_was_stopped_goes_on() -> None:
         await shows(pilot, "◐ pull redis:7.4")
         await pilot.press("ctrl+x")
         await shows(pilot, "pull redis:7.4 cancelled; what came is kept   :resume goes on")
-        scene.add_remote(REDIS, REDIS_LAYERS, step_seconds=0.01)
+        scene.add_remote(REDIS, REDIS_LAYERS)
         await pilot.press(":", *"resume", "enter")
         await shows(pilot, "redis:7.4 pulled in")
         assert not pilot.app.jobs.stopped
@@ -327,8 +328,8 @@ async def test_with_nothing_to_prune_it_says_so() -> None:
 
 async def test_jobs_are_shown_part_by_part_and_ended_one_by_one() -> None:
     scene = furnished()
-    scene.add_remote(REDIS, REDIS_LAYERS, step_seconds=0.5)
-    scene.add_remote("node:20", [{"usr/bin/node": 90 * M}], step_seconds=0.5)
+    scene.add_remote(REDIS, REDIS_LAYERS, step_seconds=1)
+    scene.add_remote("node:20", [{"usr/bin/node": 90 * M}], step_seconds=1)
     async with console(scene, pane="images") as pilot:
         await pilot.press("p", *REDIS, "enter", "p", *"node:20", "enter", "J")
         await shows(pilot, "jobs", "◐ pull redis:7.4", "of 16.0M", "◐ pull node:20", "of 36.0M")
