@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.model.confinement import Confinement
+from engine.model.naming import Naming
 from engine.model.resources import Resources
 from engine.units import rfc3339
 
@@ -87,7 +88,7 @@ def _moment(time_ns: int) -> str:
 
 
 def _host_config(value: Container) -> Document:
-    summary = value.summary
+    summary, naming = value.summary, value.naming or Naming()
     binds = [
         f"{mount.name or mount.source}:{mount.target}{':ro' if mount.read_only else ''}"
         for mount in summary.mounts
@@ -109,15 +110,16 @@ def _host_config(value: Container) -> Document:
         "VolumesFrom": None,
         "ConsoleSize": [0, 0],
         "CgroupnsMode": "private",
-        "Dns": [],
-        "DnsOptions": [],
-        "DnsSearch": [],
-        "ExtraHosts": None,
+        "Dns": list(naming.dns),
+        "DnsOptions": list(naming.dns_options),
+        "DnsSearch": list(naming.dns_search),
+        "ExtraHosts": [f"{name}:{address}" for name, address in naming.hosts] or None,
+        **({"Annotations": dict(value.annotations)} if value.annotations else {}),
         "IpcMode": "private",
         "Cgroup": "",
         "Links": None,
         "PidMode": "",
-        "PublishAllPorts": False,
+        "PublishAllPorts": value.publish_all,
         "UTSMode": "",
         "UsernsMode": "",
         "Runtime": "pydock-oci",
@@ -208,9 +210,10 @@ def _mount(mount: Mount) -> Document:
 def _container_config(value: Container) -> Document:
     summary = value.summary
     exposed = [*value.exposed_ports, *_by_port(value.requested_ports)]
+    timeout = value.stop_timeout_seconds
     return {
         "Hostname": value.hostname,
-        "Domainname": "",
+        "Domainname": value.naming.domainname if value.naming else "",
         "User": value.user,
         "AttachStdin": False,
         "AttachStdout": True,
@@ -228,6 +231,7 @@ def _container_config(value: Container) -> Document:
         "OnBuild": None,
         "Labels": dict(summary.labels),
         "StopSignal": value.stop_signal,
+        **({"StopTimeout": timeout} if timeout is not None else {}),
     }
 
 

@@ -23,6 +23,7 @@ from engine.model.container import CreateOptions
 if TYPE_CHECKING:
     from engine.cli.call import Call
     from engine.model.confinement import Confinement
+    from engine.model.naming import Naming
     from engine.model.resources import Resources
 
 ENGINE_EXIT = 125  # what docker's run ends with when the container never ran
@@ -36,6 +37,13 @@ def _later(module: str, name: str) -> Callable[[str], Any]:
         return getattr(import_module(f"engine.cli.{module}"), name)(text)
 
     return read
+
+
+def _annotation(text: str) -> tuple[str, str]:
+    key, _, value = text.partition("=")
+    if not key:
+        raise InvalidInput(f"invalid annotation '{text}': empty name")
+    return key, value
 
 
 CONFINING = (
@@ -82,10 +90,29 @@ SHARING = (
          read=_later("resources", "swap")),
     Flag("oom-kill-disable", "Disable OOM Killer"),
 )  # fmt: skip
+NAMING = (
+    Flag("add-host", "Add a custom host-to-IP mapping (host:ip)", kind="list",
+         read=_later("naming", "host")),
+    Flag("dns", "Set custom DNS servers", kind="list", read=_later("naming", "address")),
+    Flag("dns-opt", "The older name of --dns-option", kind="list", hidden=True),
+    Flag("dns-option", "Set DNS options", kind="list"),
+    Flag("dns-search", "Set custom DNS search domains", kind="list",
+         read=_later("naming", "domain")),
+    Flag("domainname", "Container NIS domain name", kind="string"),
+)  # fmt: skip
 FLAGS = (
     *PROCESS_FLAGS,
     *CONFINING,
     *SHARING,
+    *NAMING,
+    Flag("annotation",
+         "Add an annotation to the container (passed through to the OCI runtime)", kind="map",
+         default="map[]", read=_annotation),
+    Flag("cidfile", "Write the container ID to the file", kind="string"),
+    Flag("expose", "Expose a port or a range of ports", kind="list"),
+    Flag("publish-all", "Publish all exposed ports to random ports", short="P"),
+    Flag("stop-signal", "Signal to stop the container", kind="string"),
+    Flag("stop-timeout", "Timeout (in seconds) to stop a container", kind="int", read=integer),
     Flag("cpus", "Number of CPUs", kind="decimal", read=units.parse_cpus),
     Flag("entrypoint", "Overwrite the default ENTRYPOINT of the image", kind="string"),
     Flag("hostname", "Container host name", short="h", kind="string"),
@@ -116,16 +143,15 @@ FLAGS = (
     Flag("volume", "Bind mount a volume", short="v", kind="list"),
 )  # fmt: skip
 REFUSED = (
-    "--add-host --annotation -a --attach --blkio-weight-device --cgroup-parent --cgroupns "
-    "--cidfile --cpu-count --cpu-percent --cpu-rt-period --cpu-rt-runtime "
-    "--disable-content-trust --dns --dns-option --dns-opt --dns-search "
-    "--domainname --expose --gpus --health-cmd --health-interval --health-retries "
+    "-a --attach --blkio-weight-device --cgroup-parent --cgroupns "
+    "--cpu-count --cpu-percent --cpu-rt-period --cpu-rt-runtime "
+    "--disable-content-trust --gpus --health-cmd --health-interval --health-retries "
     "--health-start-interval --health-start-period --health-timeout --io-maxbandwidth "
     "--io-maxiops --ip --ip6 --ipc --isolation --kernel-memory --link --link-local-ip "
     "--log-driver --log-opt --mac-address --memory-swappiness "
     "--mount --network-alias --net-alias --no-healthcheck --pid "
-    "-P --publish-all --restart --runtime "
-    "--sig-proxy --stop-signal --stop-timeout "
+    "--restart --runtime "
+    "--sig-proxy "
     "--use-api-socket --userns --uts --volume-driver --volumes-from"
 )
 
@@ -154,9 +180,32 @@ def options_of(call: Call) -> CreateOptions:
         tty=call.on("tty"),
         platform=call.one("platform") or None,
         volatile="volatile" in call.many("storage-opt"),
+        stop_signal=call.one("stop-signal") or None,
+        stop_timeout_seconds=call.value("stop-timeout"),
+        annotations=tuple(dict(call.many("annotation")).items()),
+        exposed_ports=_exposed(call),
+        publish_all=call.on("publish-all"),
         confinement=_confinement(call),
         resources=_resources(call),
+        naming=_naming(call),
     )
+
+
+def _exposed(call: Call) -> tuple[str, ...]:
+    texts = call.many("expose")
+    if not texts:
+        return ()
+    from engine.cli.naming import exposed
+
+    return exposed(texts)
+
+
+def _naming(call: Call) -> Naming | None:
+    if not any(call.value(flag.name) for flag in NAMING):
+        return None
+    from engine.cli.naming import naming
+
+    return naming(call)
 
 
 def _confinement(call: Call) -> Confinement | None:
@@ -189,6 +238,15 @@ def _network(call: Call) -> str:
 
 def create(call: Call) -> str:
     """The id of the container that the command line describes; its image is pulled if need be."""
+    path = call.one("cidfile")
+    if not path:
+        return _create_one(call)
+    from engine.cli.cidfile import with_id_in
+
+    return with_id_in(path, lambda: _create_one(call))
+
+
+def _create_one(call: Call) -> str:
     policy = call.one("pull", "missing")
     if policy not in _PULL:
         raise InvalidInput(

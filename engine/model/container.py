@@ -6,6 +6,7 @@ from engine.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from engine.model.confinement import Confinement
+    from engine.model.naming import Naming
     from engine.model.resources import Resources
 
 ContainerID = NewType("ContainerID", str)  # 64 hex digits, 12 shown
@@ -55,8 +56,14 @@ class CreateOptions(NamedTuple):
     tty: bool = False
     platform: str | None = None
     volatile: bool = False  # what it writes is never synced; only with auto_remove
-    confinement: "Confinement | None" = None  # these two where docker's defaults do not hold
+    stop_signal: str | None = None
+    stop_timeout_seconds: int | None = None  # -1: for ever
+    annotations: tuple[tuple[str, str], ...] = ()
+    exposed_ports: tuple[str, ...] = ()  # "80/tcp", beside the image's
+    publish_all: bool = False  # what is exposed, to free ports of the host
+    confinement: "Confinement | None" = None  # these where docker's defaults do not hold
     resources: "Resources | None" = None
+    naming: "Naming | None" = None
 
 
 class Mount(NamedTuple):
@@ -130,6 +137,10 @@ class Container(NamedTuple):
     platform: str = "linux"
     confinement: "Confinement | None" = None
     resources: "Resources | None" = None
+    naming: "Naming | None" = None
+    stop_timeout_seconds: int | None = None
+    annotations: tuple[tuple[str, str], ...] = ()
+    publish_all: bool = False
 
 
 class Process(NamedTuple):

@@ -67,6 +67,15 @@ def resolve(options: CreateOptions, image: ImageConfig, container_id: str) -> di
 
         check_resources(options)
         asked["resources"] = options.resources._asdict()
+    if options.naming is not None:
+        _check_hostname(options.naming.domainname)
+        asked["naming"] = options.naming._asdict()
+    if options.stop_timeout_seconds is not None:
+        asked["stop_timeout"] = options.stop_timeout_seconds
+    if options.annotations:
+        asked["annotations"] = dict(options.annotations)
+    if options.publish_all and options.network not in ("host", "none"):
+        asked["publish_all"] = True
     return {
         "argv": argv,
         "entrypoint": list(_entrypoint(options, image)),
@@ -82,11 +91,11 @@ def resolve(options: CreateOptions, image: ImageConfig, container_id: str) -> di
         "network": options.network,
         "mounts": mounts,
         "ports": [list(port) for port in options.ports],
-        "exposed_ports": list(image.exposed_ports),
+        "exposed_ports": list(dict.fromkeys([*image.exposed_ports, *options.exposed_ports])),
         "interactive": options.interactive,
         "tty": options.tty,
         "volatile": options.volatile,
-        "stop_signal": image.stop_signal or "SIGTERM",
+        "stop_signal": options.stop_signal or image.stop_signal or "SIGTERM",
         **asked,
     }
 

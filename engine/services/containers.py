@@ -27,11 +27,9 @@ from engine.storage.trash import remove_tree
 if TYPE_CHECKING:
     from engine.engine import Cancel, OnProgress, Session, Stream
     from engine.home import Home
-    from engine.model.confinement import Confinement
     from engine.model.container import Change, CreateOptions, LogLine, State
     from engine.model.event import Event
     from engine.model.image_config import ImageConfig
-    from engine.model.resources import Resources
     from engine.model.stats import StatsSample
     from engine.oci.digest import ChainID
     from engine.services.container_files import ContainerFiles
@@ -89,7 +87,6 @@ class ContainerService:
         row = self._get(ref)
         endpoints = self._networks.by_container().get(row.id, ())
         config = row.config
-        confinement, resources = self._asked(config)
         return Container(
             summary=self._summary(row, endpoints),
             env=tuple(config["env"]),
@@ -109,8 +106,7 @@ class ContainerService:
             log_path=f"{self._home.container_dir(row.id)}/log",
             cgroup=self._home.cgroup_path(row.id),
             upper_directory=f"{self._home.upper_dir(row.id)}/diff",
-            confinement=confinement,
-            resources=resources,
+            **_asked(config),
         )
 
     def _summary(self, row: ContainerRow, endpoints: Sequence[Attached]) -> ContainerSummary:
@@ -154,19 +150,6 @@ class ContainerService:
             ),
             labels=tuple(config["labels"].items()),
         )
-
-    def _asked(self, config: dict[str, Any]) -> tuple[Confinement | None, Resources | None]:
-        """What it was asked for beside docker's defaults."""
-        confinement = resources = None
-        if "confinement" in config:
-            from engine.model.confinement import confinement_of
-
-            confinement = confinement_of(config["confinement"])
-        if "resources" in config:
-            from engine.model.resources import resources_of
-
-            resources = resources_of(config["resources"])
-        return confinement, resources
 
     def _source(self, mount: dict[str, str]) -> str:
         if mount["type"] == "volume":
@@ -232,6 +215,9 @@ class ContainerService:
         image, config = self._image(options.image)
         container_id = os.urandom(32).hex()
         resolved = resolve(options, config, container_id)
+        parse_signal(resolved["stop_signal"])
+        if "naming" in resolved:
+            resolved["gateway"] = self._gateway(resolved["network"])
         self._networks.check(resolved["network"], [PortMapping(*p) for p in resolved["ports"]])
         name = check_name(options.name) if options.name is not None else None
         if name is not None:
@@ -266,6 +252,12 @@ class ContainerService:
             raise
         self._lifecycle.tell(row, "create")
         return container_id
+
+    def _gateway(self, network: str) -> str:
+        """The host's address as its containers see it; of the default network where they have
+        none."""
+        own = self._networks.inspect(network).summary.gateway
+        return own or self._networks.inspect("bridge").summary.gateway
 
     def _prepare(
         self, mount: dict[str, Any], chain_id: ChainID | None, made: builtins.list[str]
@@ -315,7 +307,9 @@ class ContainerService:
         row = self._get(ref)
         if row.state not in ("running", "paused"):
             return
-        self._lifecycle.stop(row, STOP_SECONDS if timeout_seconds is None else timeout_seconds)
+        if timeout_seconds is None:
+            timeout_seconds = row.config.get("stop_timeout", STOP_SECONDS)
+        self._lifecycle.stop(row, timeout_seconds)
 
     def restart(self, ref: str, *, timeout_seconds: int | None = None) -> None:
         row = self._store.get(ref)
@@ -522,6 +516,28 @@ class ContainerService:
 
 def _not_found(ref: str) -> NotFound:
     return NotFound(f"no such container: {ref[:200]}", "pydock ps -a lists them")
+
+
+def _asked(config: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a Container that say what it was asked for beside docker's defaults."""
+    found: dict[str, Any] = {
+        "stop_timeout_seconds": config.get("stop_timeout"),
+        "annotations": tuple(config.get("annotations", {}).items()),
+        "publish_all": config.get("publish_all", False),
+    }
+    if "confinement" in config:
+        from engine.model.confinement import confinement_of
+
+        found["confinement"] = confinement_of(config["confinement"])
+    if "resources" in config:
+        from engine.model.resources import resources_of
+
+        found["resources"] = resources_of(config["resources"])
+    if "naming" in config:
+        from engine.model.naming import naming_of
+
+        found["naming"] = naming_of(config["naming"])
+    return found
 
 
 def _exposed(text: str) -> PortMapping:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.home import Home
@@ -19,6 +19,12 @@ _LOCAL = (
     "ff00::\tip6-mcastprefix\n"
     "ff02::1\tip6-allnodes\n"
     "ff02::2\tip6-allrouters\n"
+)
+# What a Naming may say, and the words of resolv.conf(5) that it replaces.
+_RESOLV_CONF = (
+    ("dns", "nameserver"),
+    ("dns_search", "search", "domain"),
+    ("dns_options", "options"),
 )
 # What docker falls back to when the host's resolver listens on loopback only.
 _PUBLIC_RESOLVERS = ("8.8.8.8", "8.8.4.4")
@@ -49,25 +55,50 @@ def write_hosts_of(home: Home, store: ContainerStore, members: Sequence[NetworkM
             continue
         write_hosts(
             directory,
-            [(each.ip_address, f"{own.config['hostname']} {own.name}")],
+            [(each.ip_address, f"{_own_names(own.config)} {own.name}")],
             [
-                (other.ip_address, other.container_name)
-                for other in members
-                if other.container_id != each.container_id
+                *added_hosts(own.config),
+                *(
+                    (other.ip_address, other.container_name)
+                    for other in members
+                    if other.container_id != each.container_id
+                ),
             ],
         )
 
 
-def host_hosts(directory: str) -> str:
+def _own_names(config: dict[str, Any]) -> str:
+    """The whole name first, as hosts(5) wants it."""
+    name: str = config["hostname"]
+    domain = config.get("naming", {}).get("domainname", "")
+    return f"{name}.{domain} {name}" if domain else name
+
+
+def added_hosts(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """(address, name) of `--add-host`."""
+    return [
+        (config["gateway"] if address == "host-gateway" else address, name)
+        for name, address in config.get("naming", {}).get("hosts", ())
+    ]
+
+
+def host_hosts(directory: str, added: Iterable[tuple[str, str]] = ()) -> str:
     """With the host's network a container sees the host's names."""
     text = _LOCAL
     with contextlib.suppress(OSError), open("/etc/hosts") as file:
         text = file.read()
+    lines = [f"{address}\t{name}\n" for address, name in added]
+    if lines and text and not text.endswith("\n"):
+        text += "\n"
+    text += "".join(lines)
     return _write(f"{directory}/hosts", text)
 
 
-def write_resolv_conf(directory: str, *, shares_host_network: bool) -> str:
-    """The path of the file that becomes /etc/resolv.conf.
+def write_resolv_conf(
+    directory: str, *, shares_host_network: bool, naming: dict[str, Any] | None = None
+) -> str:
+    """The path of the file that becomes /etc/resolv.conf: the host's, with what `naming` says of
+    resolvers, domains and options instead.
 
     Resolvers on the host's loopback cannot be reached from another network namespace; without any
     other, docker's public ones stand in.
@@ -75,7 +106,19 @@ def write_resolv_conf(directory: str, *, shares_host_network: bool) -> str:
     text = ""
     with contextlib.suppress(OSError), open("/etc/resolv.conf") as file:
         text = file.read()
-    if not shares_host_network:
+    lines = text.splitlines()
+    for key, first, *others in _RESOLV_CONF:
+        given = naming and naming.get(key)
+        if not given:
+            continue
+        replaced = ([first], *([other] for other in others))
+        lines = [line for line in lines if line.split()[:1] not in replaced]
+        if first == "nameserver":
+            lines += [f"{first} {each}" for each in given]
+        elif given != ["."]:
+            lines.append(f"{first} {' '.join(given)}")
+    text = "".join(f"{line}\n" for line in lines)
+    if not shares_host_network and not (naming and naming.get("dns")):
         kept: list[str] = []
         resolvers = 0
         for line in text.splitlines():

@@ -69,7 +69,9 @@ class Preparation:
             mounts=mounts,
             etc_hosts=self._hosts(row, endpoint, directory),
             etc_hostname=host_files.write_hostname(directory, self._hostname(row)),
-            etc_resolv_conf=host_files.write_resolv_conf(directory, shares_host_network=shared),
+            etc_resolv_conf=host_files.write_resolv_conf(
+                directory, shares_host_network=shared, naming=config.get("naming")
+            ),
             netns=None if shared else endpoint.netns_path if endpoint else "",
             cgroup_path=self._home.cgroup_path(row.id),
             memory_bytes=config["memory_bytes"],
@@ -115,6 +117,9 @@ class Preparation:
             from engine.runtime.allot import allot
 
             allot(document, resources_of(config["resources"]))
+        document["annotations"].update(config.get("annotations", {}))
+        if domainname := config.get("naming", {}).get("domainname"):
+            document["domainname"] = domainname
         return make_plan(
             document,
             id=row.id,
@@ -137,6 +142,12 @@ class Preparation:
         if network.driver != "bridge":
             return None
         wanted = [PortMapping(*port) for port in row.config["ports"]]
+        if row.config.get("publish_all"):
+            published = {(port.container_port, port.protocol) for port in wanted}
+            for text in row.config["exposed_ports"]:
+                port, _, protocol = text.partition("/")
+                if (int(port), protocol or "tcp") not in published:
+                    wanted.append(PortMapping(int(port), protocol or "tcp"))
         return self._networking().connect(network.id, row.id, row.name, wanted)
 
     def _overlay(self, row: ContainerRow) -> tuple[tuple[str, ...], str, str]:
@@ -160,9 +171,9 @@ class Preparation:
     def _hosts(self, row: ContainerRow, endpoint: Endpoint | None, directory: str) -> str:
         """Its own file, and its name in the files of the others in the same network."""
         if row.config["network"] == "host":
-            return host_files.host_hosts(directory)
+            return host_files.host_hosts(directory, host_files.added_hosts(row.config))
         if endpoint is None:
-            return host_files.write_hosts(directory, [])
+            return host_files.write_hosts(directory, [], host_files.added_hosts(row.config))
         members = self._networking().members(endpoint.network_id)
         host_files.write_hosts_of(self._home, self._store, members)
         return f"{directory}/hosts"

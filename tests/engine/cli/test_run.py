@@ -94,7 +94,7 @@ def test_flags_behind_the_image_are_the_commands(pydock: Pydock) -> None:
         (["--network", "a", "--network", "b", IMAGE], 125, "several networks"),
         (["--restart=always", IMAGE], 125, "flag --restart: not supported"),
         (["--health-cmd", "true", IMAGE], 125, "flag --health-cmd: not supported"),
-        (["-P", IMAGE], 125, "flag -P: not supported"),
+        (["--gpus", "all", IMAGE], 125, "flag --gpus: not supported"),
         (["-it", IMAGE], 1, "the input device is not a TTY"),
     ],
 )
