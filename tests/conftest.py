@@ -70,7 +70,7 @@ def leaves_no_trace(request: pytest.FixtureRequest) -> Iterator[None]:
     before = host.Traces.now()
     yield
     gc.collect()
-    deadline = time.monotonic() + 5  # the kernel removes netns and cgroups a little later
+    deadline = time.monotonic() + 60  # the kernel removes netns and cgroups a little later
     while True:
         host.reap(before)
         left = host.Traces.now().left_since(before)

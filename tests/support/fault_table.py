@@ -8,9 +8,7 @@ no descriptor left, and the next pull works.
 import base64
 import contextlib
 import json
-import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +16,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support import images
+from tests.support.descriptors import open_now, opened_since
 from tests.support.fault_server import Exchange, FaultServer, Script
 from tests.support.pulls import FAST, Store, example, noise
 from tests.support.tls import Certificate
+from tests.support.waiting import until
 
 PATIENCE = FAST._replace(first_delay_seconds=0.005)
 USER, PASSWORD = "alice", "sesame-1"
@@ -198,26 +198,16 @@ class Traces:
 
     def __init__(self) -> None:
         self._threads = set(threading.enumerate())
-        self._files = self._open()
-
-    @staticmethod
-    def _open() -> set[str]:
-        """What descriptors lead to; the database keeps its own."""
-        found = set()
-        for name in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(OSError):  # the listing's own
-                target = os.readlink(f"/proc/self/fd/{name}")
-                if "db.sqlite" not in target:
-                    found.add(f"{name}: {target}")
-        return found
+        self._files = open_now()
 
     def check(self) -> None:
-        """The same as before; what ends by itself may take a moment."""
-        deadline = time.monotonic() + 5
-        while True:
-            threads = [each for each in threading.enumerate() if each not in self._threads]
-            files = self._open() - self._files
-            if not threads and not files:
-                return
-            assert time.monotonic() < deadline, f"left behind: {threads}, {files}"
-            time.sleep(0.02)
+        """Nothing is left; what ends by itself may take a moment."""
+        try:
+            until(lambda: not any(self._left()))
+        except AssertionError:
+            raise AssertionError(f"left behind: {self._left()}") from None
+
+    def _left(self) -> tuple[set[threading.Thread], list[tuple[str, str]]]:
+        """The database keeps its own files."""
+        files = [each for each in opened_since(self._files) if "db.sqlite" not in each[1]]
+        return set(threading.enumerate()) - self._threads, files
