@@ -411,6 +411,7 @@ class ImageStore:
                 "DELETE FROM image_blob WHERE image=? AND digest=?",
                 [(image, old) for old in replaced],
             )
+        self._save_names()
 
     def tag(self, image: ImageID, reference: Reference) -> None:
         """The name leads to this image, whatever it led to before."""
@@ -426,6 +427,9 @@ class ImageStore:
             if row is None:
                 raise NotFound(f"no such image: {image}", "pydock images")
             self._point(cursor, reference.full, image, row[0])
+        self._save_names()
+
+    def _save_names(self) -> None:
         from engine.storage import name_list  # lists do without
 
         name_list.save(self._database)

@@ -10,6 +10,7 @@ import pytest
 from engine.engine import Cancel
 from engine.errors import Corrupt
 from engine.home import open_home
+from engine.oci.descriptor import Descriptor
 from engine.oci.digest import Digest, ImageID, chain_ids
 from engine.oci.reference import parse_reference
 from engine.storage import gc, metadata
@@ -197,6 +198,10 @@ def test_names_are_remembered_as_they_change(tmp_path: Path) -> None:
         assert lines == [" ".join(row) for row in rows(store)["reference"]]  # type: ignore[arg-type]
         return {line.split("/")[-1].split()[0] for line in lines}
 
+    assert listed() == {"app:1", "app:latest", "other:2"}
+    other, data = images.get("localhost:5000/other:2"), b"another manifest"
+    new = Descriptor(f"{OCI}.manifest.v1+json", store.content.put(data), len(data))
+    images.replace_blobs(other.id, {Digest(other.manifest): new.digest}, [new])
     assert listed() == {"app:1", "app:latest", "other:2"}
     gc.remove_image(store.home, store.database, images, "app:1")
     assert listed() == {"app:latest", "other:2"}
