@@ -26,6 +26,7 @@ _SYSCTLS = (
 )  # fmt: skip
 _SYSCTL_PREFIXES = ("net.", "fs.mqueue.")
 _ALL = "ALL"
+_MODES = (("pid", "PID"), ("ipc", ""), ("uts", "UTS"), ("cgroupns", "CGROUP"), ("userns", "USER"))
 
 
 def confinement(given: Call) -> Confinement:
@@ -49,7 +50,17 @@ def confinement(given: Call) -> Confinement:
         device_rules=tuple(given.many("device-cgroup-rule")),
         groups=tuple(given.many("group-add")),
         oom_score_adj=given.value("oom-score-adj", 0),
+        **{name: _mode(given, name, said) for name, said in _MODES},
     )
+
+
+def _mode(given: Call, name: str, said: str) -> str:
+    """A namespace's, which the engine looks at again: docker tells of these before it asks."""
+    mode = given.one(name)
+    joins = name == "pid" and mode.startswith("container:") and mode != "container:"
+    if said and mode not in ("", "host") and not joins and (name, mode) != ("cgroupns", "private"):
+        raise InvalidInput(f"--{name}: invalid {said} mode", f"pydock run --{name} host …")
+    return mode
 
 
 def _capabilities(

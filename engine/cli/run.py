@@ -49,13 +49,19 @@ def _annotation(text: str) -> tuple[str, str]:
 CONFINING = (
     Flag("cap-add", "Add Linux capabilities", kind="list"),
     Flag("cap-drop", "Drop Linux capabilities", kind="list"),
+    Flag("cgroupns",
+         "Cgroup namespace to use (host|private)\n"
+         "'host':    Run the container in the Docker host's cgroup namespace\n"
+         "'private': Run the container in its own private cgroup namespace", kind="string"),
     Flag("device", "Add a host device to the container", kind="list",
          read=_later("confinement", "device")),
     Flag("device-cgroup-rule", "Add a rule to the cgroup allowed devices list", kind="list",
          read=_later("confinement", "device_rule")),
     Flag("group-add", "Add additional groups to join", kind="list"),
     Flag("init", "Run an init inside the container that forwards signals and reaps processes"),
+    Flag("ipc", "IPC mode to use", kind="string"),
     Flag("oom-score-adj", "Tune host's OOM preferences (-1000 to 1000)", kind="int", read=integer),
+    Flag("pid", "PID namespace to use", kind="string"),
     Flag("privileged", "Give extended privileges to this container"),
     Flag("read-only", "Mount the container's root filesystem as read only"),
     Flag("security-opt", "Security Options", kind="list",
@@ -66,6 +72,8 @@ CONFINING = (
     Flag("tmpfs", "Mount a tmpfs directory", kind="list", read=_later("confinement", "tmpfs")),
     Flag("ulimit", "Ulimit options", kind="ulimit", default="[]",
          read=_later("confinement", "ulimit")),
+    Flag("userns", "User namespace to use", kind="string"),
+    Flag("uts", "UTS namespace to use", kind="string"),
 )  # fmt: skip
 SHARING = (
     Flag("blkio-weight", "Block IO (relative weight), between 10 and 1000, or 0 to disable",
@@ -143,16 +151,16 @@ FLAGS = (
     Flag("volume", "Bind mount a volume", short="v", kind="list"),
 )  # fmt: skip
 REFUSED = (
-    "-a --attach --blkio-weight-device --cgroup-parent --cgroupns "
+    "-a --attach --blkio-weight-device --cgroup-parent "
     "--cpu-count --cpu-percent --cpu-rt-period --cpu-rt-runtime "
     "--disable-content-trust --gpus --health-cmd --health-interval --health-retries "
     "--health-start-interval --health-start-period --health-timeout --io-maxbandwidth "
-    "--io-maxiops --ip --ip6 --ipc --isolation --kernel-memory --link --link-local-ip "
+    "--io-maxiops --ip --ip6 --isolation --kernel-memory --link --link-local-ip "
     "--log-driver --log-opt --mac-address --memory-swappiness "
-    "--mount --network-alias --net-alias --no-healthcheck --pid "
+    "--mount --network-alias --net-alias --no-healthcheck "
     "--restart --runtime "
     "--sig-proxy "
-    "--use-api-socket --userns --uts --volume-driver --volumes-from"
+    "--use-api-socket --volume-driver --volumes-from"
 )
 
 
@@ -229,7 +237,7 @@ def _network(call: Call) -> str:
     if len(networks) > 1:
         raise Unsupported("several networks: not supported by pydock yet", "name one --network")
     network = networks[0] if networks else "bridge"
-    if network.startswith(("container:", "name=")) or "," in network:
+    if network.startswith("name=") or "," in network:
         raise Unsupported(
             f"network {network}: not supported by pydock yet", "bridge, none, host, or a name"
         )

@@ -40,6 +40,12 @@ class Confinement(NamedTuple):
     device_rules: tuple[str, ...] = ()  # "c 1:3 rwm"
     groups: tuple[str, ...] = ()
     oom_score_adj: int = 0
+    # Whose namespaces: "" its own, "host", "container:NAME" …
+    pid: str = ""
+    ipc: str = ""
+    uts: str = ""
+    cgroupns: str = ""
+    userns: str = ""
 
 
 def confinement_of(document: dict[str, Any]) -> Confinement:

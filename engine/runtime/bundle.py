@@ -100,7 +100,7 @@ def make_config(
     given = [
         *_default_mounts(),
         *(
-            _bind(source, target, read_only=False)
+            bind(source, target, read_only=False)
             for source, target in (
                 (etc_resolv_conf, "/etc/resolv.conf"),
                 (etc_hostname, "/etc/hostname"),
@@ -117,7 +117,7 @@ def make_config(
         "mounts": [
             *(each for each in given if each["destination"] not in own),
             # A path comes after those above it, or they would cover it.
-            *(_bind(*each) for each in sorted(mounts, key=lambda each: each[1].count("/"))),
+            *(bind(*each) for each in sorted(mounts, key=lambda each: each[1].count("/"))),
         ],
         "annotations": dict(labels or {}),
         "linux": {
@@ -154,7 +154,8 @@ def _mount(target: str, kind: str, source: str, options: list[str]) -> dict[str,
     return {"destination": target, "type": kind, "source": source, "options": options}
 
 
-def _bind(source: str, target: str, read_only: bool) -> dict[str, Any]:
+def bind(source: str, target: str, read_only: bool) -> dict[str, Any]:
+    """The mount of a host's path."""
     options = ["rbind", "rro" if read_only else "rw", "rprivate"]  # mounts below it too
     return _mount(target, "bind", source, options)
 

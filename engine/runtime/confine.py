@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import InvalidInput, NotFound
 from engine.kernel import capabilities
-from engine.runtime.bundle import CAPABILITIES
+from engine.runtime.bundle import CAPABILITIES, bind
 from engine.runtime.seccomp_profile import default_profile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from engine.model.confinement import Confinement, Device
 
@@ -28,8 +28,11 @@ _NO_DEVICES = ("pts", "ptmx", "shm", "fd", "mqueue", "console", ".lxc", ".lxd-mo
 _SECCOMP, _NO_NEW_PRIVILEGES = "seccomp=", "no-new-privileges"
 
 
-def confine(config: dict[str, Any], wanted: Confinement) -> None:
-    """`config`, as make_config wrote it, is as `wanted`. Raises InvalidInput, NotFound."""
+def confine(
+    config: dict[str, Any], wanted: Confinement, joined: Mapping[str, str] | None = None
+) -> None:
+    """`config`, as make_config wrote it, is as `wanted`; `joined` are paths of namespaces by their
+    kind. Raises InvalidInput, NotFound."""
     process, linux = config["process"], config["linux"]
     granted = granted_capabilities(wanted)
     process["capabilities"] = {
@@ -49,6 +52,7 @@ def confine(config: dict[str, Any], wanted: Confinement) -> None:
     config["root"]["readonly"] = wanted.read_only
     linux["sysctl"].update(wanted.sysctls)
     _filter(linux, wanted, granted)
+    _share(config, wanted, joined or {})
     _mount(config, wanted)
     if wanted.privileged or wanted.unmasked:
         linux["maskedPaths"] = linux["readonlyPaths"] = []
@@ -71,6 +75,34 @@ def no_new_privileges(wanted: Confinement) -> bool:
     """Whether no program of it may gain any by execve; the last option wins."""
     given = [each for each in wanted.security if each.startswith(_NO_NEW_PRIVILEGES)]
     return bool(given) and given[-1].partition("=")[2] in ("", "1", "t", "T", "true", "True")
+
+
+def _share(config: dict[str, Any], wanted: Confinement, joined: Mapping[str, str]) -> None:
+    """Namespaces of the host are not made, those of others are joined; with the one of IPC go the
+    file systems that show it."""
+    linux = config["linux"]
+    modes = {"pid": wanted.pid, "ipc": wanted.ipc, "uts": wanted.uts, "cgroup": wanted.cgroupns}
+    linux["namespaces"] = [
+        {**each, "path": joined[each["type"]]} if each["type"] in joined else each
+        for each in linux["namespaces"]
+        if modes.get(each["type"]) != "host"
+    ]
+    if wanted.uts == "host":
+        config["hostname"] = ""
+    if "ipc" in joined:  # whose shared memory is beside its root
+        source = f"{joined['ipc'].removesuffix('ns/ipc')}root/dev/shm"
+        config["mounts"] = [
+            bind(source, "/dev/shm", read_only=False) if each["destination"] == "/dev/shm" else each
+            for each in config["mounts"]
+        ]
+    if wanted.ipc not in ("host", "none"):
+        return
+    targets = ("/dev/shm", "/dev/mqueue") if wanted.ipc == "host" else ("/dev/shm",)
+    config["mounts"] = [each for each in config["mounts"] if each["destination"] not in targets]
+    if wanted.ipc == "host":
+        for path in targets:
+            if os.path.isdir(path):
+                config["mounts"].append(bind(path, path, read_only=False))
 
 
 def _filter(linux: dict[str, Any], wanted: Confinement, granted: Sequence[str]) -> None:

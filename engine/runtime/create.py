@@ -112,7 +112,15 @@ def create(
 def _open_source(entry: dict[str, Any]) -> int:
     """A detached copy of what is to be bound, with its attributes: it is never writable for a
     moment, and exchanging its path later has no effect."""
-    tree = open_tree(entry["source"], recursive=entry["recursive"])
+    source, recursive = entry["source"], entry["recursive"]
+    try:
+        tree = open_tree(source, recursive=recursive)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not _is_foreign(source):
+            raise
+        from engine.runtime.foreign import open_foreign_tree
+
+        tree = open_foreign_tree(source, recursive=recursive)
     try:
         mount_setattr(tree, propagation=entry["propagation"], recursive=True)
         for attributes, clear, recursive in entry["changes"]:
@@ -121,6 +129,12 @@ def _open_source(entry: dict[str, Any]) -> int:
         os.close(tree)
         raise
     return tree
+
+
+def _is_foreign(path: str) -> bool:
+    """Whether it is "/proc/PID/root/…", in the mount namespace of another process."""
+    parts = path.split("/", 4)
+    return len(parts) > 4 and parts[1] == "proc" and parts[2].isdecimal() and parts[3] == "root"
 
 
 def spawn(

@@ -213,12 +213,18 @@ class ContainerService:
         """The new container's id. Raises NotFound when the image is not here, Conflict when the
         name is taken, InvalidInput."""
         image, config = self._image(options.image)
+        if options.confinement is not None or options.network.startswith("container:"):
+            from engine.services.joining import with_ids
+
+            options = with_ids(options, self._store)
         container_id = os.urandom(32).hex()
         resolved = resolve(options, config, container_id)
         parse_signal(resolved["stop_signal"])
-        if "naming" in resolved:
+        hosts = resolved.get("naming", {}).get("hosts", ())
+        if any(address == "host-gateway" for _, address in hosts):
             resolved["gateway"] = self._gateway(resolved["network"])
-        self._networks.check(resolved["network"], [PortMapping(*p) for p in resolved["ports"]])
+        if not options.network.startswith("container:"):
+            self._networks.check(resolved["network"], [PortMapping(*p) for p in resolved["ports"]])
         name = check_name(options.name) if options.name is not None else None
         if name is not None:
             self._store.check_free(name)  # before anything is made for it

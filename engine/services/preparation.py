@@ -53,7 +53,9 @@ class Preparation:
         """Everything that its monitor must know; its network is there."""
         config = row.config
         overlay = self._overlay(row)
-        endpoint = self._connect(row)
+        joined = self._joined(row)
+        endpoint = None if "network" in joined else self._connect(row)
+        netns = endpoint.netns_path if endpoint else joined.get("network", "")
         mounts = [
             (self._source(each), each["target"], each["read_only"]) for each in config["mounts"]
         ]
@@ -69,17 +71,15 @@ class Preparation:
             mounts=mounts,
             etc_hosts=self._hosts(row, endpoint, directory),
             etc_hostname=host_files.write_hostname(directory, self._hostname(row)),
-            etc_resolv_conf=host_files.write_resolv_conf(
-                directory, shares_host_network=shared, naming=config.get("naming")
-            ),
-            netns=None if shared else endpoint.netns_path if endpoint else "",
+            etc_resolv_conf=self._resolv_conf(row, directory),
+            netns=None if shared else netns,
             cgroup_path=self._home.cgroup_path(row.id),
             memory_bytes=config["memory_bytes"],
             nano_cpus=config["nano_cpus"],
             pids=config["pids_limit"],
             labels=config["labels"],
         )
-        plan = self._plan(row, document, overlay)
+        plan = self._plan(row, document, overlay, joined)
         with open(f"{directory}/config.json", "w") as file:
             json.dump(document, file)
         return self.respecify(row, plan)
@@ -103,6 +103,7 @@ class Preparation:
         row: ContainerRow,
         document: dict[str, Any],
         overlay: tuple[tuple[str, ...], str, str],
+        joined: dict[str, str],
     ) -> dict[str, Any]:
         """The plan of docker's defaults in `document`, which become what was asked for."""
         config = row.config
@@ -111,7 +112,7 @@ class Preparation:
             from engine.model.confinement import confinement_of
             from engine.runtime.confine import confine
 
-            confine(document, confinement_of(confinement))
+            confine(document, confinement_of(confinement), joined)
         if "resources" in config:
             from engine.model.resources import resources_of
             from engine.runtime.allot import allot
@@ -129,6 +130,14 @@ class Preparation:
             added_groups=confinement.get("groups", ()),
             init=confinement.get("init", False),
         )
+
+    def _joined(self, row: ContainerRow) -> dict[str, str]:
+        """Paths of the namespaces that it takes from other containers, by their kind."""
+        if "confinement" not in row.config and not row.config["network"].startswith("container:"):
+            return {}
+        from engine.services.joining import joined
+
+        return joined(row.config, self._store)
 
     def _source(self, mount: dict[str, Any]) -> str:
         if mount["type"] != "volume":
@@ -163,13 +172,33 @@ class Preparation:
         )  # fmt: skip
 
     def _hostname(self, row: ContainerRow) -> str:
-        if row.config["network"] == "host" and row.config["hostname"] == row.id[:12]:
+        shared = "host" in (row.config["network"], row.config.get("confinement", {}).get("uts"))
+        if shared and row.config["hostname"] == row.id[:12]:
             return os.uname().nodename
         name: str = row.config["hostname"]
         return name
 
+    def _donor(self, row: ContainerRow, directory: str) -> str:
+        """The directory with the files of the container whose network it has; else its own."""
+        network: str = row.config["network"]
+        if not network.startswith("container:"):
+            return directory
+        return self._home.container_dir(network.removeprefix("container:"))
+
+    def _resolv_conf(self, row: ContainerRow, directory: str) -> str:
+        donor = self._donor(row, directory)
+        if donor != directory:
+            return f"{donor}/resolv.conf"
+        return host_files.write_resolv_conf(
+            directory,
+            shares_host_network=row.config["network"] == "host",
+            naming=row.config.get("naming"),
+        )
+
     def _hosts(self, row: ContainerRow, endpoint: Endpoint | None, directory: str) -> str:
         """Its own file, and its name in the files of the others in the same network."""
+        if row.config["network"].startswith("container:"):
+            return f"{self._donor(row, directory)}/hosts"
         if row.config["network"] == "host":
             return host_files.host_hosts(directory, host_files.added_hosts(row.config))
         if endpoint is None:

@@ -43,6 +43,8 @@ def test_every_option_becomes_a_part_of_the_request(pydock: Pydock, double: Doub
         "--ulimit", "nofile=1:2", "--ulimit", "core=-1", "--sysctl", "net.ipv4.ip_forward=1",
         "--init", "--device", "/dev/fuse", "--device", "/dev/a:/dev/b:r", "--device", "/dev/c:rw",
         "--device-cgroup-rule", "c 1:* rwm", "--group-add", "audio", "--oom-score-adj", "-5",
+        "--pid", "container:x", "--ipc", "shareable", "--uts", "host", "--cgroupns", "private",
+        "--userns=host",
     ) == Confinement(
         cap_add=("CAP_KILL", "CAP_NET_ADMIN"),
         cap_drop=("ALL",),
@@ -63,6 +65,11 @@ def test_every_option_becomes_a_part_of_the_request(pydock: Pydock, double: Doub
         device_rules=("c 1:* rwm",),
         groups=("audio",),
         oom_score_adj=-5,
+        pid="container:x",
+        ipc="shareable",
+        uts="host",
+        cgroupns="private",
+        userns="host",
     )  # fmt: skip
 
 
@@ -146,6 +153,10 @@ def test_inspect_has_dockers_names(pydock: Pydock) -> None:
         (["--device", "/dev/a:b:r:w"], "bad format for path: /dev/a:b:r:w"),
         (["--device-cgroup-rule", "x 1:2 r"], "invalid device cgroup format 'x 1:2 r'"),
         (["--device-cgroup-rule", "c 1 r"], "invalid device cgroup format 'c 1 r'"),
+        (["--pid", "container:"], "--pid: invalid PID mode"),
+        (["--uts", "container:x"], "--uts: invalid UTS mode"),
+        (["--userns", "private"], "--userns: invalid USER mode"),
+        (["--cgroupns", "x"], "--cgroupns: invalid CGROUP mode"),
         (["--shm-size", "big"], "invalid size: 'big'"),
         (["--oom-score-adj", "low"], 'strconv.ParseInt: parsing "low": invalid syntax'),
         (["--memory-swap", "-2"], "invalid size: '-2'"),

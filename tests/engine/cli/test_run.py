@@ -90,7 +90,7 @@ def test_flags_behind_the_image_are_the_commands(pydock: Pydock) -> None:
         (["--pull", "foo", IMAGE], 125, "invalid pull option: 'foo'"),
         (["--pull", "never", "missing:1"], 125, "no such image: missing:1"),
         (["UPPER"], 125, "must be lower case"),
-        (["--network", "container:x", IMAGE], 125, "not supported by pydock yet"),
+        (["--network", "name=x", IMAGE], 125, "not supported by pydock yet"),
         (["--network", "a", "--network", "b", IMAGE], 125, "several networks"),
         (["--restart=always", IMAGE], 125, "flag --restart: not supported"),
         (["--health-cmd", "true", IMAGE], 125, "flag --health-cmd: not supported"),
