@@ -49,7 +49,7 @@ def container(value: Container) -> Document:
         "HostsPath": f"{directory}/hosts",
         "LogPath": value.log_path,
         "Name": f"/{summary.name}",
-        "RestartCount": 0,
+        "RestartCount": value.restart_count,
         "Driver": "overlay2",
         "Platform": value.platform,
         "MountLabel": "",
@@ -70,9 +70,9 @@ def container(value: Container) -> Document:
 def _state(summary: ContainerSummary) -> Document:
     return {
         "Status": summary.state,
-        "Running": summary.state in ("running", "paused"),
+        "Running": summary.state in ("running", "paused", "restarting"),
         "Paused": summary.state == "paused",
-        "Restarting": False,
+        "Restarting": summary.state == "restarting",
         "OOMKilled": summary.oom_killed,
         "Dead": summary.state == "dead",
         "Pid": summary.pid,
@@ -104,7 +104,10 @@ def _host_config(value: Container) -> Document:
             ]
             for name, ports in _by_port(value.requested_ports).items()
         },
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "RestartPolicy": {
+            "Name": value.restart.name,
+            "MaximumRetryCount": value.restart.maximum,
+        },
         "AutoRemove": summary.auto_remove,
         "VolumeDriver": "",
         "VolumesFrom": None,

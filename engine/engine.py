@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from engine.model.prune import Preview, Pruned
     from engine.model.registry import LoggedIn, LoggedOut, RegistrySettings, SearchResult
     from engine.model.stats import HostSample, StatsSample
-    from engine.model.system import Counts, Damage, EngineInfo
+    from engine.model.system import Counts, Damage, EngineInfo, Outcome
     from engine.model.volume import Usage, VolumeSummary
 
 T_co = TypeVar("T_co", covariant=True)
@@ -491,6 +491,15 @@ class Registries(Protocol):
 
 
 class System(Protocol):
+    def boot(self) -> list[Outcome]:
+        """Containers that have ended run again if their policy wants that on a host that has
+        booted."""
+        ...
+
+    def halt(self) -> list[Outcome]:
+        """No container runs, as when the host goes down: none counts as stopped by a person."""
+        ...
+
     def counts(self) -> Counts: ...
     def host(self) -> HostSample: ...
     def events(

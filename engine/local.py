@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from engine.model.system import EngineInfo
     from engine.monitor.standby import Standby
     from engine.network.networking import Networking
+    from engine.services.boot import Boot
     from engine.services.container_files import ContainerFiles
     from engine.services.images import ImageService
     from engine.services.layers import LayerService
@@ -125,6 +126,11 @@ class LocalEngine:
         if self._network_store.endpoints():
             self._open_networking().reconcile()
 
+    def _open_boot(self) -> Boot:
+        from engine.services.boot import Boot
+
+        return Boot(self._home, self._container_store, self._lifecycle)
+
     # What a container's start and a list need not wait for is made when it is asked for.
 
     @property
@@ -173,7 +179,7 @@ class LocalEngine:
 
         return SystemService(
             self._home, self._database, self._content, self.containers, self._image_store.count,
-            self._streams, self._open_pruning,
+            self._streams, self._open_pruning, self._open_boot,
         )  # fmt: skip
 
     @cached_property

@@ -140,10 +140,13 @@ GROUPS = {
     "system": (
         "Manage the engine",
         {
+            "boot": "boot:BOOT",
             "df": "df:DF",
             "events": "events:EVENTS",
             "fsck": "system:FSCK",
+            "halt": "boot:HALT",
             "info": "system:INFO",
+            "install-service": "boot:INSTALL",
             "prune": "prune:SYSTEM_PRUNE",
         },
     ),

@@ -18,7 +18,7 @@ from engine.cli.attached import (
 )
 from engine.cli.parser import Command, Flag, integer, label
 from engine.errors import Cancelled, EngineError, InvalidInput, NotFound, Unsupported
-from engine.model.container import CreateOptions
+from engine.model.container import CreateOptions, RestartPolicy
 
 if TYPE_CHECKING:
     from engine.cli.call import Call
@@ -140,6 +140,8 @@ FLAGS = (
         default='"missing"',
     ),
     Flag("quiet", "Suppress the pull output", short="q"),
+    Flag("restart", "Restart policy to apply when a container exits", kind="string",
+         default='"no"', read=specs.parse_restart),
     Flag(
         "rm",
         "Automatically remove the container and its associated anonymous volumes when it exits",
@@ -158,7 +160,7 @@ REFUSED = (
     "--io-maxiops --ip --ip6 --isolation --kernel-memory --link --link-local-ip "
     "--log-driver --log-opt --mac-address --memory-swappiness "
     "--mount --network-alias --net-alias --no-healthcheck "
-    "--restart --runtime "
+    "--runtime "
     "--sig-proxy "
     "--use-api-socket --volume-driver --volumes-from"
 )
@@ -187,6 +189,7 @@ def options_of(call: Call) -> CreateOptions:
         interactive=call.on("interactive"),
         tty=call.on("tty"),
         platform=call.one("platform") or None,
+        restart=call.value("restart", RestartPolicy()),
         volatile="volatile" in call.many("storage-opt"),
         stop_signal=call.one("stop-signal") or None,
         stop_timeout_seconds=call.value("stop-timeout"),

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from engine.errors import InvalidInput, Unsupported
-from engine.model.container import MountRequest, PortMapping
+from engine.model.container import MountRequest, PortMapping, RestartPolicy
 
 _PORT_HINT = "write [ADDRESS:][HOST_PORT:]PORT[/tcp|udp], for example 8080:80"
 _VOLUME_HINT = "write [NAME|HOST_PATH:]PATH[:ro], for example data:/data"
@@ -20,6 +20,41 @@ _DOCKER_MODES = (
 _NAME_FIRST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _NAME = _NAME_FIRST | frozenset("_.-")
 _BLANKS = " \t"
+
+
+_POLICY_HINT = "no, always, unless-stopped, on-failure or on-failure:5"
+
+
+def parse_restart(text: str) -> RestartPolicy:
+    """`on-failure:5`. Raises InvalidInput in docker's words."""
+    name, colon, number = text.partition(":")
+    if name not in ("", "no", "always", "unless-stopped", "on-failure"):
+        raise InvalidInput(
+            f"invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', "
+            "'on-failure', or 'unless-stopped'",
+            _POLICY_HINT,
+        )
+    if colon and (not name or not number.removeprefix("-").isdecimal() or not number.isascii()):
+        raise InvalidInput(
+            "invalid restart policy format: "
+            + (
+                "maximum retry count must be an integer"
+                if name
+                else "no policy provided before colon"
+            ),
+            _POLICY_HINT,
+        )
+    maximum = int(number or 0)
+    if maximum and name != "on-failure":
+        raise InvalidInput(
+            "invalid restart policy: maximum retry count can only be used with 'on-failure'",
+            _POLICY_HINT,
+        )
+    if maximum < 0:
+        raise InvalidInput(
+            "invalid restart policy: maximum retry count cannot be negative", _POLICY_HINT
+        )
+    return RestartPolicy(name or "no", maximum)  # type: ignore[arg-type]  # checked above
 
 
 # -- ports

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 ContainerID = NewType("ContainerID", str)  # 64 hex digits, 12 shown
 
-State = Literal["created", "running", "paused", "exited", "removing", "dead"]
+State = Literal["created", "running", "paused", "restarting", "exited", "removing", "dead"]
 
 
 class PortMapping(NamedTuple):
@@ -31,6 +31,13 @@ class MountRequest(NamedTuple):
     target: str
     read_only: bool = False
     nocopy: bool = False  # an empty volume stays empty: nothing of the image goes into it
+
+
+class RestartPolicy(NamedTuple):
+    """`--restart`. `maximum` is for on-failure alone; 0 is as often as need be."""
+
+    name: Literal["no", "always", "unless-stopped", "on-failure"] = "no"
+    maximum: int = 0
 
 
 class CreateOptions(NamedTuple):
@@ -55,6 +62,7 @@ class CreateOptions(NamedTuple):
     interactive: bool = False
     tty: bool = False
     platform: str | None = None
+    restart: RestartPolicy = RestartPolicy()
     volatile: bool = False  # what it writes is never synced; only with auto_remove
     stop_signal: str | None = None
     stop_timeout_seconds: int | None = None  # -1: for ever
@@ -135,6 +143,8 @@ class Container(NamedTuple):
     cgroup: str
     upper_directory: str
     platform: str = "linux"
+    restart: RestartPolicy = RestartPolicy()
+    restart_count: int = 0
     confinement: "Confinement | None" = None
     resources: "Resources | None" = None
     naming: "Naming | None" = None

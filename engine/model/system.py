@@ -35,6 +35,13 @@ class Counts(NamedTuple):
     images: int
 
 
+class Outcome(NamedTuple):
+    """What became of one container among several; `error` is empty when all went well."""
+
+    name: str
+    error: str = ""
+
+
 class Damage(NamedTuple):
     """Something that `fsck` found; `repaired` says whether it mended it."""
 

@@ -45,6 +45,10 @@ def resolve(options: CreateOptions, image: ImageConfig, container_id: str) -> di
             "a volatile container would not survive a crash of the host",
             "add --rm, or leave overlay.mountopt=volatile out",
         )
+    if options.auto_remove and options.restart.name != "no":
+        raise InvalidInput(
+            "conflicting options: cannot specify both --restart and --rm", "leave one of them out"
+        )
     if options.network in ("host", "none"):
         options = options._replace(ports=())  # docker discards them
     working_directory = options.working_directory or image.working_directory or "/"
@@ -56,6 +60,8 @@ def resolve(options: CreateOptions, image: ImageConfig, container_id: str) -> di
         )
     mounts = _mounts(options, image)
     asked: dict[str, Any] = {}
+    if options.restart.name != "no":
+        asked["restart"] = list(options.restart)
     if options.confinement is not None:
         from engine.services.confinement import check_confinement, check_targets
 

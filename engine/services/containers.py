@@ -17,6 +17,7 @@ from engine.model.container import (
     Mount,
     PortMapping,
     Process,
+    RestartPolicy,
 )
 from engine.monitor import client
 from engine.services.container_config import check_name, resolve
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from engine.storage.image_store import ImageRow
 
 STOP_SECONDS = 10  # docker's
+_UP = ("running", "paused", "restarting")
 _NAME_TRIES = 10
 
 
@@ -73,12 +75,12 @@ class ContainerService:
     def list(
         self, *, all: bool = False, filters: Sequence[tuple[str, str]] = ()
     ) -> builtins.list[ContainerSummary]:
-        stored = self._store.list_(() if all or filters else ("running", "paused"))
+        stored = self._store.list_(() if all or filters else _UP)
         rows = [row for row in map(self._lifecycle.settle, stored) if row is not None]
         endpoints = self._networks.by_container()
         found = [self._summary(row, endpoints.get(row.id, ())) for row in rows]
         if not filters:
-            return [row for row in found if all or row.state in ("running", "paused")]
+            return [row for row in found if all or row.state in _UP]
         from engine.services.filters import filter_containers
 
         return filter_containers(found, filters, all=all)
@@ -106,6 +108,8 @@ class ContainerService:
             log_path=f"{self._home.container_dir(row.id)}/log",
             cgroup=self._home.cgroup_path(row.id),
             upper_directory=f"{self._home.upper_dir(row.id)}/diff",
+            restart=RestartPolicy(*config.get("restart", ())),
+            restart_count=self._lifecycle.times_restarted(row),
             **_asked(config),
         )
 
@@ -292,7 +296,7 @@ class ContainerService:
     def start(self, ref: str, *, size: tuple[int, int] | None = None) -> None:
         """Running when this returns; one that runs already is left alone, as docker does."""
         with self._locked(ref) as row:
-            if row.state != "running":
+            if row.state not in ("running", "restarting"):
                 self._lifecycle.start(row, size=size)
 
     def start_attached(
@@ -311,7 +315,7 @@ class ContainerService:
         """The stop signal, then, after the timeout (-1: for ever), KILL. One that does not run is
         left alone."""
         row = self._get(ref)
-        if row.state not in ("running", "paused"):
+        if row.state not in _UP:
             return
         if timeout_seconds is None:
             timeout_seconds = row.config.get("stop_timeout", STOP_SECONDS)
@@ -325,7 +329,9 @@ class ContainerService:
 
     def kill(self, ref: str, signal: str = "KILL") -> None:
         number = parse_signal(signal)
-        row = self._running(ref, also_paused=True)
+        row = self._get(ref)
+        if row.state not in _UP:
+            self._must_run(row)
         self._lifecycle.kill(row, number)
 
     def pause(self, ref: str) -> None:
@@ -365,7 +371,7 @@ class ContainerService:
 
     def _is_removed(self, row: ContainerRow, *, force: bool, volumes: bool) -> bool:
         """Whether this has removed it; not when somebody was faster, or has started it again."""
-        if row.state in ("running", "paused"):
+        if row.state in _UP:
             if not force:
                 raise Conflict(
                     f"cannot remove container {row.name}: container is {row.state}",
@@ -374,7 +380,7 @@ class ContainerService:
             with contextlib.suppress(Conflict):  # it has just ended by itself
                 self._lifecycle.kill(row, signals.SIGKILL)
         with self._lifecycle.at_rest(row.id) as found:
-            if found is None or found.state in ("running", "paused"):
+            if found is None or found.state in _UP:
                 return False
             self._lifecycle.remove(found, volumes=volumes)
             return True
@@ -412,7 +418,7 @@ class ContainerService:
                 tail=tail,
                 since_ns=since_ns,
                 until_ns=until_ns,
-                alive=lambda: client.is_alive(run_dir),
+                alive=lambda: client.is_alive(run_dir) or self._lifecycle.is_awaited(row),
             )
         )
 
@@ -475,6 +481,12 @@ class ContainerService:
         """The exit command: what the monitor left to do, and removal if that was asked for."""
         self._lifecycle.clean_up(container_id)
 
+    def start_again(self, container_id: str) -> None:
+        """The exit command's other half: it has started when its time came."""
+        from engine.services.restarts import Restarts
+
+        Restarts(self._home, self._store).wait(container_id, self._lifecycle)
+
     # -- helpers
 
     def _get(self, ref: str) -> ContainerRow:
@@ -492,10 +504,9 @@ class ContainerService:
                 raise _not_found(ref)
             yield row
 
-    def _running(self, ref: str, *, also_paused: bool = False) -> ContainerRow:
+    def _running(self, ref: str) -> ContainerRow:
         row = self._get(ref)
-        if not (also_paused and row.state == "paused"):
-            self._must_run(row)
+        self._must_run(row)
         return row
 
     def _attach(self, row: ContainerRow, *, stdin: bool, replay: bool) -> Session:
@@ -515,6 +526,11 @@ class ContainerService:
             raise Conflict(
                 f"container {row.name} is paused, unpause the container first",
                 f"pydock unpause {row.name}",
+            )
+        if row.state == "restarting":
+            raise Conflict(
+                f"container {row.name} is restarting, wait until the container is running",
+                f"pydock logs {row.name} may say why it ends",
             )
         if row.state != "running":
             raise Conflict(f"container {row.name} is not running", f"pydock start {row.name}")

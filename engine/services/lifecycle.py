@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from engine.monitor.standby import Standby
     from engine.network.networking import Networking
     from engine.services.preparation import Preparation
+    from engine.services.restarts import Restarts
     from engine.services.volumes import VolumeService
     from engine.storage.container_store import ContainerRow, ContainerStore
     from engine.storage.network_store import NetworkStore
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 UNKNOWN_EXIT = 255
 _ON = ("running", "paused")
+_RESTARTING = "restarting"
 _SIGKILL = 9
 _ID_DIGITS = 64
 _LOOK_SECONDS = 0.005
@@ -97,13 +99,18 @@ class Lifecycle:
         size: tuple[int, int] | None = None,
         attach: bool = False,
         stdin: bool = False,
+        again: bool = False,
     ) -> MonitorSession | None:
         """It runs when this returns. On failure everything is undone, and the row says why. Its
-        lock is held, and no monitor is at work for it."""
+        lock is held, and no monitor is at work for it. `again` when its policy wants it, no
+        person."""
         if row.state == "paused":
             raise Conflict(
                 "cannot start a paused container, try unpause instead", f"pydock unpause {row.name}"
             )
+        restarts = self._restarts(row)
+        if restarts is not None:
+            restarts.note_start(row, again=again)
         retire(self._home.run_dir(row.id))
         self._disconnect(row)  # what a killed start may have left
         try:
@@ -171,12 +178,15 @@ class Lifecycle:
 
     # -- running
 
-    def stop(self, row: ContainerRow, timeout_seconds: int) -> None:
+    def stop(self, row: ContainerRow, timeout_seconds: int, *, by_person: bool = True) -> None:
         """It has ended, and all is folded, when this returns."""
         if row.state == "paused":
             open_cgroup(self._home.cgroup_path(row.id)).thaw()
         from engine.services.containers import parse_signal
 
+        if self._hold(row, final=True, by_person=by_person):
+            self.tell(row, "stop")
+            return
         with Run(self._home, row.id) as run:
             if run.lives:
                 run.signal(parse_signal(row.config["stop_signal"]))
@@ -189,6 +199,12 @@ class Lifecycle:
     def kill(self, row: ContainerRow, number: int) -> None:
         """The signal was sent to its first process; KILL also to everything that is left, and this
         returns when all is folded. Raises Conflict when it does not run."""
+        from engine.services.containers import parse_signal
+
+        final = number in (_SIGKILL, parse_signal(row.config["stop_signal"]))
+        if self._hold(row, final=final):
+            self.tell(row, "kill", signal=str(number))
+            return
         with Run(self._home, row.id) as run:
             if run.lives and number != _SIGKILL:
                 run.signal(number)
@@ -345,11 +361,14 @@ class Lifecycle:
         with contextlib.suppress(OSError):  # reconcile finds it again
             cgroup.remove()
         code, oom_killed = end.get("exit_code", UNKNOWN_EXIT), end.get("oom_killed", False)
+        finished_ns = end.get("finished_ns", time.time_ns())
+        restarts = self._restarts(row)
+        again = restarts is not None and restarts.is_wanted(row, code, finished_ns)
         self._store.set_state(
             row.id,
-            state="exited",
+            state=_RESTARTING if again else "exited",
             pid=0,
-            finished_ns=end.get("finished_ns", time.time_ns()),
+            finished_ns=finished_ns,
             exit_code=code,
             error="" if end else "exit code unknown: its monitor was killed",
             oom_killed=oom_killed,
@@ -360,8 +379,36 @@ class Lifecycle:
         self.tell(row, "cleanup")
         if row.auto_remove:
             self.remove(row, volumes=True)
-        else:
-            end_state(directory)
+            return
+        end_state(directory)
+        if restarts is not None and again:
+            restarts.begin(row)
+
+    def _restarts(self, row: ContainerRow) -> Restarts | None:
+        """Who knows when it starts again; None when it never does by itself."""
+        if "restart" not in row.config:
+            return None
+        from engine.services.restarts import Restarts
+
+        return Restarts(self._home, self._store)
+
+    def times_restarted(self, row: ContainerRow) -> int:
+        """By its policy, since a person started it."""
+        restarts = self._restarts(row)
+        return 0 if restarts is None else restarts.tally(row.id).times
+
+    def is_awaited(self, row: ContainerRow) -> bool:
+        """Whether a process waits to start it again."""
+        restarts = self._restarts(row)
+        return restarts is not None and restarts.is_awaited(row.id)
+
+    def _hold(self, row: ContainerRow, *, final: bool, by_person: bool = True) -> bool:
+        """As Restarts.hold, for whatever container."""
+        restarts = self._restarts(row)
+        if restarts is None:
+            return False
+        with self.locked(row.id):
+            return restarts.hold(row, final=final, by_person=by_person)
 
     def remove(self, row: ContainerRow, *, volumes: bool) -> None:
         """Row, writable layer, log, run directory: gone. The container's lock is held."""
@@ -397,6 +444,10 @@ class Lifecycle:
     def settle_locked(self, row: ContainerRow) -> ContainerRow | None:
         """As `settle`. The container's lock is held by the caller."""
         if not self._is_behind(row):
+            return row
+        restarts = self._restarts(row) if row.state == _RESTARTING else None
+        if restarts is not None and self._unrecorded(row) is None:
+            restarts.begin(row)
             return row
         was_on = row.state in _ON
         row = row if was_on else self._record_start(row)
@@ -444,8 +495,12 @@ class Lifecycle:
     def _is_behind(self, row: ContainerRow) -> bool:
         directory = self._home.run_dir(row.id)
         if row.state not in _ON:
-            return self._unrecorded(row) is not None
+            return self._unrecorded(row) is not None or self._is_forgotten(row)
         return not client.is_alive(directory)
+
+    def _is_forgotten(self, row: ContainerRow) -> bool:
+        """Whether it should start again, and who waited was killed, or the host has booted."""
+        return row.state == _RESTARTING and not self.is_awaited(row)
 
     def _unrecorded(self, row: ContainerRow) -> dict[str, Any] | None:
         """The state of a run that the row does not know of."""
@@ -466,7 +521,7 @@ class Lifecycle:
 
     def reconcile(self) -> None:
         """All rows are settled; what killed removals left of run directories and locks is gone."""
-        rows = self._store.list_(_ON)
+        rows = self._store.list_((*_ON, _RESTARTING))
         for row in rows:
             self.settle(row)
         settled = {row.id for row in rows}

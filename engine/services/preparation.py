@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engine.model.container import PortMapping
-from engine.monitor.launch import LaunchSpec
-from engine.monitor.standby import interpreter
+from engine.monitor.launch import LaunchSpec, exit_command
 from engine.runtime.bundle import make_config
 from engine.runtime.plan import make_plan
 from engine.services import host_files
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from engine.storage.container_store import ContainerRow, ContainerStore
     from engine.storage.network_store import NetworkStore
     from engine.storage.snapshots import Snapshots
-
-_ENGINE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_EXIT_COMMAND = os.path.join(_ENGINE, "exit_command.py")  # a path: it stands on a higher floor
 
 
 class Preparation:
@@ -86,16 +82,15 @@ class Preparation:
 
     def respecify(self, row: ContainerRow, plan: dict[str, Any]) -> LaunchSpec:
         """What a monitor must know of a container with that plan."""
+        argv, environment = exit_command(self._home, row.id)
         return LaunchSpec(
             id=row.id,
             name=row.name,
             plan=plan,
             open_stdin=row.config["interactive"],
             attributes={"image": row.image, **row.config["labels"]},
-            exit_command=self._exit_command(row.id),
-            exit_environment={
-                name: os.environ[name] for name in ("PYDOCK_CGROUP_PARENT",) if name in os.environ
-            },
+            exit_command=argv,
+            exit_environment=environment,
         )
 
     def _plan(
@@ -164,12 +159,6 @@ class Preparation:
             return self._snapshots.again(row.id)
         self._snapshots.remove(row.id)  # a killed start has begun it
         return self._snapshots.prepare(row.id, row.chain_id)  # type: ignore[arg-type]
-
-    def _exit_command(self, container_id: str) -> tuple[str, ...]:
-        return (
-            interpreter(), "-I", "-S", "-E", _EXIT_COMMAND,
-            self._home.root, self._home.run_root, container_id,
-        )  # fmt: skip
 
     def _hostname(self, row: ContainerRow) -> str:
         shared = "host" in (row.config["network"], row.config.get("confinement", {}).get("uts"))

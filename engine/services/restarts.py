@@ -71,11 +71,21 @@ class Restarts:
         tally = self.tally(row.id)
         self._keep(row, tally._replace(times=tally.times + 1) if again else Tally())
 
-    def hold(self, row: ContainerRow, *, final: bool) -> bool:
-        """A person is about to send it a signal; a `final` one means that it does not start again
-        by itself. Whether it just waited for that, and has ended for good now."""
+    def is_wanted_at_boot(self, row: ContainerRow) -> bool:
+        """Whether it, which has ended, shall run on a host that has just booted."""
+        if "restart" not in row.config or not row.started_ns:
+            return False
+        tally = self.tally(row.id)._replace(final=False)
+        return next_delay(row.config["restart"], tally, row.exit_code, 0.0) is not None
+
+    def hold(self, row: ContainerRow, *, final: bool, by_person: bool) -> bool:
+        """It is about to have a signal, from a person or because the host goes down; a `final` one
+        means that it does not start again by itself. Whether it just waited for that, and has ended
+        for good now."""
         tally = self.tally(row.id)
-        self._keep(row, tally._replace(stopped=True, final=tally.final or final))
+        self._keep(
+            row, tally._replace(stopped=tally.stopped or by_person, final=tally.final or final)
+        )
         found = self._store.find(row.id)
         if not final or found is None or found.state != "restarting":
             return False

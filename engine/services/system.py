@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from engine.model.event import Event
     from engine.model.prune import Preview, Pruned
     from engine.model.stats import HostSample
+    from engine.model.system import Outcome
     from engine.oci.descriptor import Descriptor
+    from engine.services.boot import Boot
     from engine.services.containers import ContainerService
     from engine.services.prune import Pruning
     from engine.services.streams import Streams
@@ -100,6 +102,7 @@ class SystemService:
         count_images: Callable[[], int],
         streams: Streams,
         pruning: Callable[[], Pruning],
+        booting: Callable[[], Boot],
     ) -> None:
         self._home = home
         self._database = database
@@ -108,6 +111,7 @@ class SystemService:
         self._count_images = count_images
         self._streams = streams
         self._pruning = pruning  # made when it is needed: lists do without
+        self._booting = booting
 
     def counts(self) -> Counts:
         states = [row.state for row in self._containers.list(all=True)]
@@ -134,6 +138,12 @@ class SystemService:
                 self._home.events_path, since_ns=since_ns, until_ns=until_ns, filters=filters
             )
         )
+
+    def boot(self) -> list[Outcome]:
+        return self._booting().boot()
+
+    def halt(self) -> list[Outcome]:
+        return self._booting().halt()
 
     def df(self) -> DiskUsage:
         from engine.storage.usage import disk_usage

@@ -97,6 +97,10 @@ class DoubleContainers(DoubleFiles):
                 raise InvalidInput(
                     "a volatile container would not survive a crash of the host", "add --rm"
                 )
+            if options.auto_remove and options.restart.name != "no":
+                raise InvalidInput(
+                    "conflicting options: cannot specify both --restart and --rm", "leave one out"
+                )
             if 0 < options.memory_bytes < 6 << 20:
                 raise InvalidInput("minimum memory limit allowed is 6MB", "raise --memory")
             directory = options.working_directory or config.working_directory or "/"
@@ -140,6 +144,7 @@ class DoubleContainers(DoubleFiles):
                 log_path=f"{world.root}/containers/{container_id}/log",
                 cgroup=f"/pydock/0badcafe/{container_id}",
                 upper_directory=f"{world.root}/upper/{container_id}/diff",
+                restart=options.restart,
                 confinement=options.confinement,
                 resources=options.resources,
                 naming=options.naming,

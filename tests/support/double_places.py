@@ -10,7 +10,7 @@ from engine.errors import Conflict, InvalidInput, NotFound
 from engine.model.event import Event
 from engine.model.network import Network, NetworkMember, NetworkSummary
 from engine.model.stats import HostSample
-from engine.model.system import Counts, Damage
+from engine.model.system import Counts, Damage, Outcome
 from engine.model.volume import Usage, VolumeSummary
 from tests.support.double_disk import DoubleDisk
 from tests.support.double_streams import Channel
@@ -196,6 +196,16 @@ class DoubleVolumes:
 
 
 class DoubleSystem(DoubleDisk):
+    def boot(self) -> builtins.list[Outcome]:
+        return []  # nothing of it has a policy
+
+    def halt(self) -> builtins.list[Outcome]:
+        with self._world.lock:
+            running = [row for row in self._containers.list() if row.state != "exited"]
+            for row in running:
+                self._containers.stop(row.id)
+            return [Outcome(row.name) for row in running]
+
     def __init__(
         self,
         world: World,

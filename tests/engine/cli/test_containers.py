@@ -26,6 +26,10 @@ def row(state: State, **columns: object) -> ContainerSummary:
         (row("paused", started_ns=NOW - 7200 * SECOND), "Up 2 hours (Paused)"),
         (row("exited", finished_ns=NOW - 60 * SECOND), "Exited (0) About a minute ago"),
         (row("exited", finished_ns=NOW - 2 * SECOND, exit_code=137), "Exited (137) 2 seconds ago"),
+        (
+            row("restarting", finished_ns=NOW - 5 * SECOND, exit_code=1),
+            "Restarting (1) 5 seconds ago",
+        ),
         (row("dead"), "Dead"),
         (row("removing"), "Removal In Progress"),
     ],
