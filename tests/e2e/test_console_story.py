@@ -61,7 +61,7 @@ def test_a_container_is_watched_entered_stopped_and_removed(
         terminal.type("exit\r")
         terminal.until("c1 bash ended")  # back again
         terminal.type("x")
-        terminal.until("exited 137", timeout_seconds=25)
+        terminal.until("exited 137")
         terminal.type("\x04")  # ctrl-d asks first
         terminal.until("Remove")
         assert "c1" in terminal.screen()

@@ -19,6 +19,7 @@ from tests.support.images import File, MadeImage, make_image
 from tests.support.registry import Registry
 from tests.support.small_disk import small_disk
 from tests.support.terminal import Terminal
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.root
 
@@ -206,18 +207,27 @@ def test_three_hundred_pulls_that_are_killed(
 
 
 def test_eight_pulls_of_one_image(
-    roots: tuple[str, str], registry: Registry, image: MadeImage
+    roots: tuple[str, str], server: FaultServer, image: MadeImage, tmp_path: Path
 ) -> None:
-    reference = images.push(registry, "shared", "1", image)
-    pulls = [
-        subprocess.Popen([PYDOCK, "pull", reference], stdout=subprocess.PIPE, text=True)
-        for _ in range(8)
-    ]
-    said = [pull.communicate()[0] for pull in pulls]
-    assert [pull.returncode for pull in pulls] == [0] * 8
-    assert any(": Waiting\n" in each for each in said)
-    for layer in image.layers:
-        assert registry.count("GET", f"/v2/shared/blobs/{layer.digest}") == 1
+    reference = images.serve(server, "shared", "1", image)
+    digests = [layer.digest for layer in image.layers]
+    outputs = [(tmp_path / f"said{number}").open("w+") for number in range(8)]
+
+    def one_waits() -> bool:
+        return any(": Waiting\n" in Path(output.name).read_text() for output in outputs)
+
+    def hold(exchange: Exchange) -> bool:
+        if exchange.path.rpartition("/")[2] in digests:
+            until(one_waits)
+        return False
+
+    server.script = hold
+    pulls = [subprocess.Popen([PYDOCK, "pull", reference], stdout=output) for output in outputs]
+    assert [pull.wait() for pull in pulls] == [0] * 8
+    for output in outputs:
+        output.close()
+    for digest in digests:
+        assert server.count("GET", f"/v2/shared/blobs/{digest}") == 1
     assert_whole()
 
 

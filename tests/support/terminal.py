@@ -19,6 +19,7 @@ _OTHER_SCREEN = re.compile(rb"\x1b\[\?1049[hl]")
 # What pyte does not know and would print; none of it moves the cursor or draws.
 _PRIVATE = re.compile(rb"\x1b\[[<>=?][0-9;]*(?:\$p|[a-zA-Z])|\x1b\[\?[0-9;]*\$p")
 QUIET_SECONDS = 0.2
+PATIENCE_SECONDS = 60.0  # a loaded machine is slow, not wrong
 
 
 class Screen(pyte.Screen):
@@ -181,7 +182,7 @@ class Terminal:
         except OSError:  # a thread, or all of it, has just ended
             return None if os.path.exists(f"{tasks}/{self.pid}/stat") else ""
 
-    def until(self, text: str, timeout_seconds: float = 15.0) -> None:
+    def until(self, text: str, timeout_seconds: float = PATIENCE_SECONDS) -> None:
         """Read until `text` stands on the screen. AssertionError if it never does."""
         deadline = time.monotonic() + timeout_seconds
         while text not in self.screen():
@@ -214,7 +215,7 @@ class Terminal:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         os.kill(self.pid, signal.SIGWINCH)
 
-    def wait(self, timeout_seconds: float = 10.0) -> int:
+    def wait(self, timeout_seconds: float = PATIENCE_SECONDS) -> int:
         """The exit status (128 + n for signal n)."""
         deadline = time.monotonic() + timeout_seconds
         while self.exit_status is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import images
+from tests.support.fault_server import Exchange, FaultServer
 from tests.support.images import Entry, File, Symlink
 from tests.support.registry import Registry
 from tests.support.terminal import Terminal
@@ -77,16 +78,26 @@ def test_a_pull_draws_its_layers_and_can_be_interrupted(
     reference = images.push(registry, "drawn", "1", image)
     with Terminal([*PYDOCK, "pull", reference], columns=130) as terminal:
         assert terminal.wait() == 0
-        terminal.settle(0.1)
+        terminal.settle()
         lines = terminal.screen().strip().splitlines()
     assert [line.partition(": ")[2].strip() for line in lines[1:3]] == ["Pull complete"] * 2
     assert lines[-1].strip() == reference
-    other = images.push(
-        registry, "long", "1", images.make_image([{"data": os.urandom(60_000_000)}], compression="")
-    )
-    with Terminal([*PYDOCK, "pull", other]) as terminal:
-        terminal.until("Downloading")
-        terminal.type("\x03")
-        assert terminal.wait() == 130
+    long = images.make_image([{"data": os.urandom(3_000_000)}], compression="")
+    (layer,) = long.layers
+
+    def stall(exchange: Exchange) -> bool:
+        if layer.digest not in exchange.path:
+            return False
+        exchange.send_head(200, None, len(layer.data))
+        exchange.wfile.write(layer.data[: len(layer.data) // 2])
+        exchange.stall()
+        return True
+
+    with FaultServer(stall) as server:
+        other = images.serve(server, "long", "1", long)
+        with Terminal([*PYDOCK, "pull", other]) as terminal:
+            terminal.until("Downloading")
+            terminal.type("\x03")
+            assert terminal.wait() == 130
     assert other not in pydock("images", "--format", "{{.Repository}}:{{.Tag}}")
     assert pydock("system", "fsck") == "no damage found\n"
