@@ -8,8 +8,9 @@ import fcntl
 import os
 import struct
 import subprocess
-import time
 from pathlib import Path
+
+from tests.support.small_disk import unmount
 
 _SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32)
 _NO_LOG_FLUSH = 2
@@ -44,10 +45,4 @@ class PowerDisk:
         subprocess.run(["mount", "-o", "loop", self._image, self.mount], check=True)
 
     def close(self) -> None:
-        """Workers of a killed process may take a moment to end."""
-        deadline = time.monotonic() + 10
-        while subprocess.run(
-            ["umount", self.mount], check=False, stderr=subprocess.PIPE
-        ).returncode:
-            assert time.monotonic() < deadline, "somebody still has files open there"
-            time.sleep(0.05)
+        unmount(self.mount)

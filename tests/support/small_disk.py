@@ -5,6 +5,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.waiting import until
+
+
+def unmount(place: Path) -> None:
+    """Nothing is mounted there. Workers of a killed process, and who empties the trash, may take a
+    moment to close what they have open."""
+    until(
+        lambda: (
+            subprocess.run(["umount", place], check=False, stderr=subprocess.PIPE).returncode == 0
+        )
+    )
+
 
 @contextmanager
 def small_disk(directory: Path, size_bytes: int) -> Iterator[Path]:
@@ -18,4 +30,4 @@ def small_disk(directory: Path, size_bytes: int) -> Iterator[Path]:
     try:
         yield mount
     finally:
-        subprocess.run(["umount", mount], check=True)
+        unmount(mount)

@@ -31,6 +31,7 @@ from engine.storage.metadata import Database
 from tests.support.fault_server import Exchange
 from tests.support.fault_table import PASSWORD, PATIENCE, Fault, Play, Traces, told
 from tests.support.pulls import Store
+from tests.support.small_disk import unmount
 from tests.support.tls import Authority
 
 pytestmark = pytest.mark.root
@@ -368,7 +369,7 @@ def test_disk_that_fills_up_at_any_write_is_told(play: Play, tmp_path: Path) -> 
             assert all("full" in reason or "no space left" in reason for reason in reasons)
             assert small.images.get(play.reference).id == play.image.config.digest
     finally:
-        subprocess.run(["umount", disk], check=True)
+        unmount(disk)
 
 
 @contextlib.contextmanager

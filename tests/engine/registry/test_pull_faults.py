@@ -19,6 +19,7 @@ from tests.support import images
 from tests.support.fault_server import Exchange, FaultServer
 from tests.support.images import make_image
 from tests.support.pulls import FAST, Store, example, noise
+from tests.support.small_disk import unmount
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.root
@@ -351,7 +352,7 @@ def test_disk_that_fills_up_meanwhile_is_told_and_given_back(store: Store, tmp_p
             assert small.pull(reference) == image.config.digest
     finally:
         database.close()
-        subprocess.run(["umount", disk], check=True)
+        unmount(disk)
 
 
 def test_web_page_is_no_manifest(store: Store) -> None:
