@@ -22,13 +22,12 @@ def discard(home: Home, path: str) -> str:
 def remove_tree(path: str) -> None:
     """Nothing is at `path`; it was a file or a directory with whatever is below it."""
     parent, name = os.path.split(path)
-    descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        remove_at(descriptor, os.fsencode(name))
-    except FileNotFoundError:
-        pass
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            remove_at(descriptor, os.fsencode(name))
+        finally:
+            os.close(descriptor)
 
 
 def remove_at(directory: int, name: bytes) -> None:

@@ -102,6 +102,12 @@ def test_what_a_dying_process_still_makes_goes_too(
     assert os.listdir(tmp_path) == []
 
 
+def test_where_nothing_is_nothing_is_to_be_removed(tmp_path: Path) -> None:
+    """A thread empties the trash of a root that is erased meanwhile."""
+    remove_tree(str(tmp_path / "absent"))
+    remove_tree(str(tmp_path / "root/trash/absent"))
+
+
 def test_a_tree_that_somebody_goes_on_filling_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
