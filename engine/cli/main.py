@@ -340,6 +340,7 @@ def _help() -> str:
 def _group_help(name: str) -> str:
     text, group = GROUPS[name]
     lines = [f"Usage:  pydock {name} COMMAND", "", text, "", "Commands:"]
-    lines += [f"  {verb:<11} {load(at).text}" for verb, at in group.items()]
+    width = max(11, *map(len, group))
+    lines += [f"  {verb:<{width}} {load(at).text}" for verb, at in group.items()]
     lines += ["", f"Run 'pydock {name} COMMAND --help' for more information on a command."]
     return "\n".join(lines)
