@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # What the tests need beside Python: a registry, small and real root file systems, a terminal, and
 # the tools that archives are exchanged with.
 PACKAGES = binutils busybox-static debootstrap docker-registry e2fsprogs fonts-dejavu-core \
-	fonts-jetbrains-mono iproute2 nftables openssl procps \
+	fonts-jetbrains-mono fuse-overlayfs iproute2 nftables openssl procps \
 	python3-venv strace tmux buildah podman skopeo umoci
 # containerd and dockerd, which would start as services, are measured where somebody installed them.
 PEERS = crun runc netavark

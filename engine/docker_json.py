@@ -431,14 +431,7 @@ def info(value: EngineInfo, counts: Counts) -> Document:
         "ContainersPaused": counts.paused,
         "ContainersStopped": counts.stopped,
         "Images": counts.images,
-        "Driver": "overlay2",
-        "DriverStatus": [
-            ["Backing Filesystem", value.storage.rpartition(" ")[2]],
-            ["Supports d_type", "true"],
-            ["Using metacopy", "false"],  # engine.kernel.overlay pins what docker only shows
-            ["Native Overlay Diff", "true"],
-            ["userxattr", "false"],
-        ],
+        **_storage(value.storage),
         "Plugins": {
             "Volume": ["local"],
             "Network": ["bridge", "host", "null"],
@@ -465,6 +458,27 @@ def info(value: EngineInfo, counts: Counts) -> Document:
         "Runtimes": {"pydock-oci": {"path": "pydock-oci"}},
         "SecurityOptions": ["name=seccomp,profile=builtin"] if value.seccomp else [],
         "Warnings": list(value.warnings) or None,
+    }
+
+
+def _storage(line: str) -> Document:
+    """The storage driver: `fuse-overlayfs on ext4 (why)`, and what docker says of it."""
+    driver, _, place = line.partition(" on ")
+    file_system, _, reason = place.partition(" (")
+    if not driver.startswith("overlay"):
+        why = reason.removesuffix(")")
+        return {"Driver": driver, "DriverStatus": [
+            ["Backing Filesystem", file_system], ["Reason", why],
+        ]}  # fmt: skip
+    return {
+        "Driver": "overlay2",
+        "DriverStatus": [
+            ["Backing Filesystem", file_system],
+            ["Supports d_type", "true"],
+            ["Using metacopy", "false"],  # engine.kernel.overlay pins what docker only shows
+            ["Native Overlay Diff", "true"],
+            ["userxattr", "false"],
+        ],
     }
 
 

@@ -56,6 +56,18 @@ def mount_overlay(
         os.close(directory)
 
 
+def is_mountable(lower: str, upper: str, work: str) -> bool:
+    """Whether the kernel makes an overlay of these, which nobody sees and which is gone again.
+    False also where it cannot be told so (before Linux 6.8)."""
+    try:
+        tree = _configure([lower], upper, work, "overlay", 0, False)
+    except OSError:
+        return False
+    if tree >= 0:
+        os.close(tree)
+    return tree >= 0
+
+
 def _configure(
     lower: list[str], upper: str, work: str, source: str, attributes: int, volatile: bool
 ) -> int:

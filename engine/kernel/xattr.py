@@ -8,6 +8,7 @@ import os
 OPAQUE = "trusted.overlay.opaque"
 OVERLAY = b"trusted.overlay."
 USER_OVERLAY = b"user.overlay."
+FUSE_OVERLAY = b"user.fuseoverlayfs."  # fuse-overlayfs' own, where it may not set trusted ones
 ESCAPED_OVERLAY = b"trusted.overlay.overlay."  # shown as trusted.overlay.* inside the mount
 # The host's own policy: neither taken from an image nor given to one.
 POLICY = (b"security.selinux", b"security.ima", b"security.evm")

@@ -25,10 +25,12 @@ from engine.oci.instructions import apply_change
 from engine.oci.reference import parse_reference
 from engine.services.stillness import still
 from engine.storage import made_image
+from engine.storage.driver import chosen
 from engine.storage.layer_worker import MAX_RAW_BYTES
 from engine.storage.made_image import EMPTY_LAYER, RawLayer, epoch_ns, staged
 from engine.storage.outgoing import Outgoing
 from engine.storage.sink import Sink
+from engine.storage.snapshots import OVERLAY, VFS
 from engine.units import rfc3339
 from engine.workers import Worker, WorkerDied
 
@@ -73,7 +75,7 @@ class ContainerFiles:
         with self._upper(row) as upper:
             if upper < 0:
                 return []
-            argument = upper, self._lower(row), self._mounts(row)
+            argument = upper, *self._made(row)
             found = _run(
                 Worker("engine.storage.upper:list_changes", argument, (upper,)), Cancel(), row.name
             )
@@ -90,11 +92,7 @@ class ContainerFiles:
         """Its whole root file system is in `output`, as a tar; without what is mounted in it."""
         row = self._store.get(ref)
         cancel = cancel or Cancel()
-        layers = [os.fsdecode(path) for path in self._lower(row)]
-        upper = f"{self._home.upper_dir(row.id)}/diff"
-        if os.path.isdir(upper):
-            # As a layer: a second mount must not write where the container's own does.
-            layers.insert(0, upper)
+        layers, place = self._seen(row)
         self._lifecycle.tell(row, "export")
 
         def tell(done: int, total: int) -> None:
@@ -102,7 +100,6 @@ class ContainerFiles:
                 progress(Progress("", "exporting", done, total))
 
         reader, writer = os.pipe()
-        place = self._home.run_root  # in the worker's own mount namespace
         worker = Worker("engine.storage.tar_diff:write_tree", (layers, place, writer), (writer,))
         run = _Background(worker, cancel, row.name, writer)
         sink = Sink(output, cancel, tell)
@@ -187,6 +184,30 @@ class ContainerFiles:
             raise NotFound(f"container {row.name}: its image has no layers", "pydock rm it")
         return [os.fsencode(path) for path in self._snapshots.lower(ChainID(row.chain_id))]
 
+    def _made(self, row: ContainerRow) -> tuple[Any, ...]:
+        """What `copied.written` needs beside its directory."""
+        layers, mounts = self._lower(row), self._mounts(row)
+        if not os.path.isdir(f"{self._home.upper_dir(row.id)}/diff"):
+            return layers, mounts  # it never ran
+        _, driver, made_ns = self._snapshots.parts(row.id)
+        return layers, mounts, driver, made_ns
+
+    def _seen(self, row: ContainerRow) -> tuple[builtins.list[str], str]:
+        """The directories, top first, that show together what it sees, and where they can be
+        mounted, in a worker's own mount namespace; "" where they can not."""
+        layers, place = [os.fsdecode(path) for path in self._lower(row)], self._home.run_root
+        upper = f"{self._home.upper_dir(row.id)}/diff"
+        if not os.path.isdir(upper):
+            return layers, place if chosen(self._home).name == OVERLAY else ""
+        made, driver, _ = self._snapshots.parts(row.id)
+        if driver == OVERLAY:
+            # As a layer: a second mount must not write where the container's own does.
+            return [upper, *layers], place
+        seen = self._snapshots.get(row.id).lower
+        if driver == VFS or os.path.ismount(seen[0]):
+            return [*seen], place
+        return [made.upper, *made.lower], ""
+
     @contextlib.contextmanager
     def _upper(self, row: ContainerRow) -> Iterator[int]:
         """A descriptor of what it wrote, -1 when it never ran."""
@@ -221,9 +242,7 @@ class ContainerFiles:
         target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with self._upper(row) as upper:
-                argument = (
-                    upper, target, self._lower(row), self._mounts(row), MAX_RAW_BYTES, epoch_ns()
-                )  # fmt: skip
+                argument = target, MAX_RAW_BYTES, epoch_ns(), upper, *self._made(row)
                 passed = (target, upper) if upper >= 0 else (target,)
                 worker = Worker("engine.storage.tar_diff:write_layer", argument, passed)
                 digest, size, _ = _run(worker, cancel, row.name, tell)

@@ -117,6 +117,7 @@ class Lifecycle:
             launched = self._launch(row, size, attach, stdin)
         except EngineError as error:
             self._disconnect(row)
+            self._snapshots.release(row.id)
             if row.auto_remove:
                 self.remove(row, volumes=True)
                 raise
@@ -127,6 +128,7 @@ class Lifecycle:
             raise
         except BaseException:
             self._disconnect(row)
+            self._snapshots.release(row.id)
             raise
         self._store.set_state(
             row.id, state="running", pid=launched.pid, started_ns=launched.started_ns,
@@ -322,10 +324,12 @@ class Lifecycle:
             raise NotFound(
                 f"container {row.name}: its config.json is gone", "restart it"
             ) from error
+        overlay = self._snapshots.get(row.id)
         return make_plan(
             document,
             id=row.id,
-            overlay=self._snapshots.get(row.id),
+            overlay=overlay if overlay.upper else None,
+            rootfs=None if overlay.upper else overlay.lower[0],
             user=row.config["user"] or None,
             added_groups=row.config.get("confinement", {}).get("groups", ()),
         )
@@ -358,6 +362,7 @@ class Lifecycle:
                 cgroup.thaw()
             cgroup.kill()
         self._disconnect(row)
+        self._snapshots.release(row.id)
         with contextlib.suppress(OSError):  # reconcile finds it again
             cgroup.remove()
         code, oom_killed = end.get("exit_code", UNKNOWN_EXIT), end.get("oom_killed", False)
@@ -397,11 +402,6 @@ class Lifecycle:
         restarts = self._restarts(row)
         return 0 if restarts is None else restarts.tally(row.id).times
 
-    def is_awaited(self, row: ContainerRow) -> bool:
-        """Whether a process waits to start it again."""
-        restarts = self._restarts(row)
-        return restarts is not None and restarts.is_awaited(row.id)
-
     def _hold(self, row: ContainerRow, *, final: bool, by_person: bool = True) -> bool:
         """As Restarts.hold, for whatever container."""
         restarts = self._restarts(row)
@@ -440,6 +440,14 @@ class Lifecycle:
         with self.locked(row.id):
             found = self._store.find(row.id)
             return None if found is None else self.settle_locked(found)
+
+    def is_up(self, container_id: str) -> bool:
+        """Whether it runs, is paused, or waits to start again."""
+        if client.is_alive(self._home.run_dir(container_id)):
+            return True
+        found = self._store.find(container_id)
+        row = None if found is None else self.settle(found)
+        return row is not None and row.state in (*_ON, _RESTARTING)
 
     def settle_locked(self, row: ContainerRow) -> ContainerRow | None:
         """As `settle`. The container's lock is held by the caller."""
@@ -500,7 +508,8 @@ class Lifecycle:
 
     def _is_forgotten(self, row: ContainerRow) -> bool:
         """Whether it should start again, and who waited was killed, or the host has booted."""
-        return row.state == _RESTARTING and not self.is_awaited(row)
+        restarts = self._restarts(row) if row.state == _RESTARTING else None
+        return restarts is not None and not restarts.is_awaited(row.id)
 
     def _unrecorded(self, row: ContainerRow) -> dict[str, Any] | None:
         """The state of a run that the row does not know of."""
@@ -536,6 +545,10 @@ class Lifecycle:
             elif not client.is_alive(directory) and self._store.find(container_id) is None:
                 with contextlib.suppress(OSError):
                     remove_tree(directory)
+        for container_id in self._snapshots.abandoned(settled):
+            with self.at_rest(container_id) as still:
+                if still is None or still.state not in _ON:
+                    self._snapshots.release(container_id)
         for name in _entries(f"{self._home.run_root}/lock"):
             # Ids are random: a lock that has no container now will never have one.
             if len(name) == _ID_DIGITS and name not in ids and self._store.find(name) is None:

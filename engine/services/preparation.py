@@ -119,7 +119,8 @@ class Preparation:
         return make_plan(
             document,
             id=row.id,
-            overlay=overlay,
+            overlay=overlay if overlay[1] else None,
+            rootfs=None if overlay[1] else overlay[0][0],
             volatile=config.get("volatile", False),  # older rows do not say
             user=config["user"] or None,
             added_groups=confinement.get("groups", ()),

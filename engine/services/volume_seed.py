@@ -20,10 +20,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from engine.errors import EngineError, InvalidInput, Unavailable
 from engine.kernel import xattr
-from engine.kernel.files import open_in_root, syncfs
-from engine.kernel.mount import MNT_DETACH, MS_PRIVATE, MS_REC, mount, umount
-from engine.kernel.namespaces import CLONE_NEWNS, unshare
-from engine.kernel.overlay import mount_overlay
+from engine.kernel.files import syncfs
+from engine.storage.merged import Merged
+from engine.storage.plain_copy import dress, fill
 from engine.storage.trash import remove_tree
 
 DATA, SEED, NEW = "_data", "_seed", "_seed.new"
@@ -122,7 +121,7 @@ def _move(directory: str) -> None:
         for name in os.listdir(seed):
             if name not in there:
                 os.rename(name, name, src_dir_fd=seed, dst_dir_fd=data)
-        _dress(status, seed, b".", data)
+        dress(status, xattr.all_of(b"/proc/self/fd/%d/." % seed), data, b".")
     finally:
         os.close(seed)
         os.close(data)
@@ -133,150 +132,23 @@ def _copy_image(directory: str, lower: Sequence[str], target: str) -> bool:
     """Whether the image has a directory at `target`; `_seed.new` is a copy of it then."""
     place = f"{directory}/{NEW}"
     os.mkdir(place, 0o700)
-    unshare(CLONE_NEWNS)
-    mount(None, "/", None, MS_REC | MS_PRIVATE)
-    copy = os.open(place, _DIRECTORY)  # below the mount, which covers only its path
+    image = Merged([os.fsencode(layer) for layer in lower])
+    there = image.find(os.fsencode(target))
+    if there is None:
+        return False
+    path, found = there
+    if not stat.S_ISDIR(found.info.st_mode):
+        raise InvalidInput(
+            f"cannot mount volume over existing file, file exists {target}",
+            "mount it on a directory",
+        )
+    copy = os.open(place, _DIRECTORY)
     try:
-        with _image(lower, place) as image:
-            try:
-                source = open_in_root(image, os.fsencode(target.lstrip("/")), _LINKED)
-            except FileNotFoundError:
-                return False
-            except NotADirectoryError as error:
-                raise InvalidInput(
-                    f"cannot mount volume over existing file, file exists {target}",
-                    "mount it on a directory",
-                ) from error
-            try:
-                _Copy(source, copy).run()
-            finally:
-                os.close(source)
-        return True
+        fill(image.walk(path), copy)
+        dress(found.info, xattr.all_of(found.path), copy, b".")
     finally:
         os.close(copy)
-
-
-@contextlib.contextmanager
-def _image(lower: Sequence[str], place: str) -> Iterator[int]:
-    """The root of the image's file system, mounted at `place` inside the block."""
-    mount_overlay(list(lower), "", "", place)
-    try:
-        root = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            yield root
-        finally:
-            os.close(root)
-    finally:
-        umount(place, MNT_DETACH)
-
-
-class _Copy:
-    """A directory and all below it, once more: owners, modes, times, attributes, holes, links.
-
-    By descriptors of directories that no link can lead away from. Not recursive: an image may nest
-    deeper than Python's stack.
-    """
-
-    def __init__(self, source: int, target: int) -> None:
-        self._source = source
-        self._target = target
-        self._links: dict[tuple[int, int], bytes] = {}  # first names of files that have several
-
-    def run(self) -> None:
-        directories = [b""]
-        for path in directories:  # it grows meanwhile
-            directories += self._fill(path)
-        for path in reversed(directories):  # times last: no entry is made in them any more
-            with self._open(path) as (source, target):
-                _dress(os.fstat(source), source, b".", target)
-
-    @contextlib.contextmanager
-    def _open(self, path: bytes) -> Iterator[tuple[int, int]]:
-        source = os.open(path or b".", _DIRECTORY, dir_fd=self._source)
-        target = -1
-        try:
-            target = os.open(path or b".", _DIRECTORY, dir_fd=self._target)
-            yield source, target
-        finally:
-            os.close(source)
-            if target >= 0:
-                os.close(target)
-
-    def _fill(self, path: bytes) -> list[bytes]:
-        """Everything in this directory is there; paths of the directories in it, still empty."""
-        below = []
-        with self._open(path) as (source, target):
-            for name in map(os.fsencode, os.listdir(source)):
-                status = os.stat(name, dir_fd=source, follow_symlinks=False)
-                here = path + b"/" + name if path else name
-                if stat.S_ISDIR(status.st_mode):
-                    os.mkdir(name, 0o700, dir_fd=target)
-                    below.append(here)
-                    continue
-                first = here
-                if status.st_nlink > 1:
-                    first = self._links.setdefault((status.st_dev, status.st_ino), here)
-                if first == here:
-                    self._make(status, source, name, target)
-                else:
-                    os.link(
-                        first, name, src_dir_fd=self._target, dst_dir_fd=target,
-                        follow_symlinks=False,
-                    )  # fmt: skip
-        return below
-
-    def _make(self, status: os.stat_result, source: int, name: bytes, target: int) -> None:
-        mode = status.st_mode
-        if stat.S_ISREG(mode):
-            _copy_file(status.st_size, source, name, target)
-        elif stat.S_ISLNK(mode):
-            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
-        elif stat.S_ISCHR(mode) and not status.st_rdev:
-            return  # a whiteout of the lowest layer, with nothing below it to hide
-        else:
-            os.mknod(name, mode, status.st_rdev, dir_fd=target)
-        _dress(status, source, name, target)
-
-
-def _copy_file(size_bytes: int, source: int, name: bytes, target: int) -> None:
-    """Its bytes; holes stay holes."""
-    reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
-    try:
-        writer = os.open(name, _CREATE, 0o600, dir_fd=target)
-        try:
-            os.ftruncate(writer, size_bytes)
-            end = 0
-            while end < size_bytes:
-                try:
-                    start = os.lseek(reader, end, os.SEEK_DATA)
-                except OSError as error:
-                    if error.errno != errno.ENXIO:
-                        raise
-                    break  # a hole up to its end
-                end = os.lseek(reader, start, os.SEEK_HOLE)
-                os.lseek(writer, start, os.SEEK_SET)
-                while start < end and (sent := os.sendfile(writer, reader, start, end - start)):
-                    start += sent
-        finally:
-            os.close(writer)
-    finally:
-        os.close(reader)
-
-
-def _dress(status: os.stat_result, source: int, name: bytes, target: int) -> None:
-    """The entry `name` of directory `target` looks as that of `source` does."""
-    # In this order: a change of owner takes set-uid and capabilities away.
-    os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
-    if not stat.S_ISLNK(status.st_mode):
-        os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=target)
-    for key, value in xattr.all_of(b"/proc/self/fd/%d/%s" % (source, name)).items():
-        try:
-            xattr.set_at(target, name, key, value)
-        except OSError as error:
-            if error.errno not in _REFUSED:
-                raise
-    times = (status.st_atime_ns, status.st_mtime_ns)
-    os.utime(name, ns=times, dir_fd=target, follow_symlinks=False)
+    return True
 
 
 def _explain(error: OSError, directory: str) -> EngineError:

@@ -19,6 +19,8 @@ from engine.home import Home, file_system, locked
 from engine.kernel import namespaces
 from engine.kernel.mount import MS_PRIVATE, MS_REC, mount
 from engine.kernel.overlay import OPTIONS, mount_overlay
+from engine.storage.driver import chosen
+from engine.storage.snapshots import OVERLAY
 from engine.storage.trash import remove_tree
 from engine.workers import Worker, WorkerDied
 
@@ -26,24 +28,33 @@ from engine.workers import Worker, WorkerDied
 def describe(home: Home) -> tuple[str, str]:
     """One line that says how containers' roots are made, and a warning, "" when that works: then it
     is not tried again before the next boot."""
+    driver = chosen(home)
+    if driver.name != OVERLAY:
+        return f"{driver.name} on {file_system(home.root)} ({driver.reason})", ""
     options = ", ".join(f"{key}={value}" for key, value in OPTIONS)
     line = f"overlay ({options}) on {file_system(home.root)}"
     works = f"{home.run_root}/overlay.works"
     if os.path.exists(works):
         return line, ""
+    problem = refusal(home)
+    if problem:
+        return line, f"overlayfs does not work on {home.root}: {problem}: containers cannot start"
+    with contextlib.suppress(OSError):
+        os.close(os.open(works, os.O_CREAT | os.O_CLOEXEC, 0o600))
+    return line, ""
+
+
+def refusal(home: Home) -> str:
+    """What goes wrong when an overlay is mounted and used in this store; "" when nothing does."""
     place = f"{home.root}/staging/probe-{secrets.token_hex(4)}"
     with locked(f"{home.root}/lock/gc"):  # or it would be swept away under our feet
         try:
             Worker("engine.storage.overlay_probe:probe", place).run()
         except (EngineError, WorkerDied) as error:
-            return line, (
-                f"overlayfs does not work on {home.root}: {error}: containers cannot start there"
-            )
+            return str(error)
         finally:
             remove_tree(place)
-    with contextlib.suppress(OSError):
-        os.close(os.open(works, os.O_CREAT | os.O_CLOEXEC, 0o600))
-    return line, ""
+    return ""
 
 
 def probe(place: str, report: Callable[[object], None]) -> None:

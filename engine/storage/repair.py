@@ -323,7 +323,9 @@ class _Check:
             if self._repair and state not in ("running", "paused"):
                 self._throw_away(self._home.upper_dir(container))
                 try:
-                    Snapshots(self._home, self._database).prepare(container, ChainID(chain))
+                    snapshots = Snapshots(self._home, self._database)
+                    snapshots.prepare(container, ChainID(chain))
+                    snapshots.release(container)
                     text, mended = f"{text}; it has a new one", True
                 except EngineError as error:
                     text = f"{text}; {error.message}"

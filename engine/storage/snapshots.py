@@ -1,6 +1,12 @@
-"""From a chain of layers to what overlayfs is given: the lower directories, and a container's own.
+"""From a chain of layers to a container's root: what overlayfs is given for it, or a directory.
 
-Nothing is mounted here; a container's init does that in its own mount namespace.
+Where the kernel mounts overlays nothing is mounted here: a container's init does that in its own
+mount namespace. fuse-overlayfs is mounted while the container is on, a copy is made once
+(engine.storage.driver says which). A container keeps the way that it began with:
+
+    upper/<id>/diff, work   what it wrote, over the layers; with vfs all of its files
+    upper/<id>/driver       who made them, if not overlay2; written when a copy is finished
+    RUN_ROOT/roots/<id>     where fuse-overlayfs has mounted them
 
 https://docs.kernel.org/filesystems/overlayfs.html#multiple-lower-layers
 """
@@ -11,16 +17,26 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from engine.errors import Conflict, Corrupt, NotFound, Unavailable, Unsupported
+from engine.errors import (
+    Conflict,
+    Corrupt,
+    EngineError,
+    NotFound,
+    Unavailable,
+    Unsupported,
+)
 from engine.kernel import xattr
 from engine.named_tuple import NamedTuple
 from engine.oci.digest import ChainID
 from engine.storage.trash import discard, remove_tree
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from engine.home import Home
     from engine.storage.metadata import Database
 
+OVERLAY, FUSE, VFS = "overlay2", "fuse-overlayfs", "vfs"  # docker's words for the drivers
 MAX_LAYERS = 500  # of overlayfs: fsconfig(2) says EINVAL to the next
 
 _CHAIN = """
@@ -36,7 +52,8 @@ _CHAIN = """
 
 
 class OverlayMount(NamedTuple):
-    """Paths for overlayfs; `lower` has the top layer first."""
+    """Paths for overlayfs; `lower` has the top layer first. Without `upper`, the one directory in
+    `lower` is all of the root, and writable."""
 
     lower: tuple[str, ...]
     upper: str
@@ -51,9 +68,12 @@ class Snapshots:
         self._database = database
 
     def prepare(self, container_id: str, chain_id: ChainID) -> OverlayMount:
-        """A new empty upper directory over the layers of `chain_id`; its root looks as the image's
-        does. Raises Conflict when the container has one, NotFound, Corrupt, Unsupported."""
+        """A new root over the layers of `chain_id`; it looks as the image's does. Raises Conflict
+        when the container has one, NotFound, Corrupt, Unsupported."""
+        from engine.storage.driver import chosen  # a list does without
+
         lower = self.lower(chain_id)
+        driver = chosen(self._home).name
         place = self._home.upper_dir(container_id)
         try:
             os.mkdir(place, 0o700)
@@ -61,22 +81,58 @@ class Snapshots:
             raise Conflict(
                 f"container {container_id[:12]}: its upper directory exists already", "pydock fsck"
             ) from error
+        made = OverlayMount(lower, f"{place}/diff", f"{place}/work")
         try:
-            os.mkdir(f"{place}/work", 0o700)
+            os.mkdir(made.work, 0o700)
             os.mkdir(f"{place}/diff.new", 0o755)
+            if driver == VFS:
+                self._copy(lower, f"{place}/diff.new")
+                made = OverlayMount((made.upper,), "", "")
             _dress(f"{place}/diff.new", lower)
+            if driver != OVERLAY:
+                with open(f"{place}/driver", "x") as file:
+                    file.write(driver)
             os.rename(f"{place}/diff.new", f"{place}/diff")  # nobody finds it half dressed
-        except OSError as error:
+        except (OSError, EngineError) as error:
             with contextlib.suppress(OSError):
                 remove_tree(place)
+            if isinstance(error, EngineError):
+                raise
             raise Unavailable(
                 f"container {container_id[:12]}: {error.filename or place}: {error.strerror}",
                 "check the disk and its free space",
             ) from error
-        return OverlayMount(lower, f"{place}/diff", f"{place}/work")
+        return self._fuse(container_id, made) if driver == FUSE else made
+
+    def _copy(self, lower: tuple[str, ...], target: str) -> None:
+        from engine.workers import Worker, WorkerDied
+
+        try:
+            Worker("engine.storage.plain_copy:copy_layers", (lower, target)).run()
+        except WorkerDied as death:
+            raise Unavailable(
+                f"the process that copies the image's files died: {death}",
+                "see the kernel's log (dmesg): memory may have run out",
+            ) from death
+
+    def _fuse(self, container_id: str, mount: OverlayMount) -> OverlayMount:
+        from engine.storage import fuse_overlay
+
+        self.release(container_id)
+        path = f"{self._home.run_root}/roots/{container_id}"
+        fuse_overlay.mount(mount.lower, mount.upper, mount.work, path)
+        return OverlayMount((path,), "", "")
 
     def get(self, container_id: str) -> OverlayMount:
         """What `prepare` gave. Raises NotFound, Corrupt."""
+        made, driver, _ = self.parts(container_id)
+        if driver == FUSE:
+            return OverlayMount((f"{self._home.run_root}/roots/{container_id}",), "", "")
+        return OverlayMount((made.upper,), "", "") if driver == VFS else made
+
+    def parts(self, container_id: str) -> tuple[OverlayMount, str, int]:
+        """The layers and the directory of its own, which driver made that, and when (ns), if it was
+        not overlay2. Raises NotFound, Corrupt."""
         row = self._database.first("SELECT chain_id FROM container WHERE id=?", (container_id,))
         place = self._home.upper_dir(container_id)
         if row is None or not os.path.isdir(f"{place}/diff"):
@@ -84,18 +140,49 @@ class Snapshots:
                 f"container {container_id[:12]}: its upper directory is missing",
                 f"remove the container: pydock rm {container_id[:12]}",
             )
-        return OverlayMount(self.lower(row[0]), f"{place}/diff", f"{place}/work")
+        made = OverlayMount(self.lower(row[0]), f"{place}/diff", f"{place}/work")
+        try:
+            with open(f"{place}/driver") as file:
+                return made, file.read(), os.fstat(file.fileno()).st_ctime_ns
+        except FileNotFoundError:
+            return made, OVERLAY, 0
 
     def again(self, container_id: str) -> OverlayMount:
         """As `get`, for another mount; the last one has ended. A volatile one forbids that, as the
         host may have crashed since, but such containers do not outlive a crash."""
-        found = self.get(container_id)
+        made, driver, _ = self.parts(container_id)
+        if driver == FUSE:
+            return self._fuse(container_id, made)
+        if driver == VFS:
+            return OverlayMount((made.upper,), "", "")
         with contextlib.suppress(FileNotFoundError):  # it was never mounted
-            remove_tree(f"{found.work}/work/incompat")
-        return found
+            remove_tree(f"{made.work}/work/incompat")
+        return made
+
+    def release(self, container_id: str) -> None:
+        """The container is off: nothing of it is mounted on this host."""
+        path = f"{self._home.run_root}/roots/{container_id}"
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            return
+        except OSError:
+            from engine.kernel.mount import MNT_DETACH, umount
+
+            with contextlib.suppress(OSError):  # somebody else was faster
+                umount(path, MNT_DETACH)
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+
+    def abandoned(self, on: Container[str]) -> list[str]:
+        """Ids whose roots are mounted on this host though they are not `on`: of killed starts."""
+        with contextlib.suppress(FileNotFoundError):
+            return [name for name in os.listdir(f"{self._home.run_root}/roots") if name not in on]
+        return []
 
     def remove(self, container_id: str) -> None:
         """What the container wrote is gone; nothing happens when there is nothing."""
+        self.release(container_id)
         place = discard(self._home, self._home.upper_dir(container_id))
         if place:
             remove_tree(place)

@@ -7,9 +7,10 @@ alone. Attributes of overlayfs and of the host's policy stay here; sockets do, a
 https://github.com/opencontainers/image-spec/blob/main/layer.md
 """
 
+import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from engine.errors import InvalidInput, Unavailable, Unsupported
@@ -18,7 +19,9 @@ from engine.kernel.mount import MS_REC, MS_SLAVE, mount
 from engine.kernel.namespaces import CLONE_NEWNS, unshare
 from engine.kernel.overlay import mount_overlay
 from engine.oci.digest import hasher
+from engine.storage.copied import written
 from engine.storage.layer_fixup import Stack
+from engine.storage.merged import Merged
 from engine.storage.tar_read import (
     BLOCK,
     CHARACTER,
@@ -43,17 +46,17 @@ _TYPES = {
 def write_layer(argument: Any, report: Callable[[int], None]) -> tuple[str, int, int]:
     """Digest, bytes and entries of the layer that is now in the file `target`.
 
-    `argument`: descriptors of the upper directory (-1: it was never made) and of `target`, the
-    lower directories (top first), the paths of the container's mounts, the largest size in bytes
-    and the latest time in nanoseconds (None: any) that may be in it. Raises InvalidInput (too
+    `argument`: the descriptor of `target`, the largest size in bytes and the latest time in
+    nanoseconds (None: any) that may be in it, and what `copied.written` is made of, the container's
+    directory first (-1: it was never made). Raises InvalidInput (too
     large), Unsupported (a name that means a removal), Corrupt, Unavailable (disk full).
     """
-    root, target, lower, mounts, limit_bytes, latest_ns = argument
-    out = _Out(target, limit_bytes, report, hashed=True)
-    tar = _Tar(out, latest_ns, merged=False)
+    target, limit_bytes, latest_ns, root, lower, *other = argument
+    out = TarOut(target, limit_bytes, report, hashed=True)
+    tar = TarTree(out, latest_ns, merged=False)
     if root >= 0:
         tar.add_root(root, lower)
-        for item in Upper(root, lower, mounts).walk():
+        for item in written(root, lower, *other).walk():
             tar.add(item)
     out.finish()
     return out.digest, out.written, tar.entries
@@ -62,21 +65,26 @@ def write_layer(argument: Any, report: Callable[[int], None]) -> tuple[str, int,
 def write_tree(argument: Any, report: Callable[[int], None]) -> int:
     """All that the layers (directories, top first) show together is in the file or pipe `target`;
     how many entries that are. They are mounted in a mount namespace of this process, at `place`,
-    which is any directory. Raises Unavailable, BrokenPipeError."""
+    which is any directory; with "" they are read without a mount. Raises Unavailable,
+    BrokenPipeError."""
     layers, place, target = argument
-    unshare(CLONE_NEWNS)
-    mount(None, "/", None, MS_REC | MS_SLAVE)
-    mount_overlay(list(layers), "", "", place)
-    root = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    out = _Out(target, 0, report, hashed=False)
-    tar = _Tar(out, None, merged=True)
-    for item in Upper(root, []).walk():
+    items: Iterator[Item]
+    if place:
+        unshare(CLONE_NEWNS)
+        mount(None, "/", None, MS_REC | MS_SLAVE)
+        mount_overlay(list(layers), "", "", place)
+        items = Upper(os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), []).walk()
+    else:
+        items = Merged([os.fsencode(layer) for layer in layers]).walk()
+    out = TarOut(target, 0, report, hashed=False)
+    tar = TarTree(out, None, merged=True)
+    for item in items:
         tar.add(item)
     out.finish()
     return tar.entries
 
 
-class _Out:
+class TarOut:
     """A descriptor that bytes go to, in large pieces."""
 
     def __init__(
@@ -97,7 +105,7 @@ class _Out:
 
     def expect(self, size: int, path: bytes) -> None:
         """That many bytes come next. Raises InvalidInput when they are too many."""
-        total = self.written + self._waiting_bytes + size
+        total = self.total + size
         if self._limit_bytes and total > self._limit_bytes:
             raise InvalidInput(
                 f"{os.fsdecode(path)!r}: with its {size} bytes the layer has more than "
@@ -110,6 +118,11 @@ class _Out:
         self._waiting_bytes += len(data)
         if self._waiting_bytes >= _CHUNK_BYTES:
             self._flush()
+
+    @property
+    def total(self) -> int:
+        """Bytes that were given to it."""
+        return self.written + self._waiting_bytes
 
     def finish(self) -> None:
         """The end of the archive is written, and all is out."""
@@ -135,10 +148,10 @@ class _Out:
             self._report(self.written)
 
 
-class _Tar:
+class TarTree:
     """Entries of one archive."""
 
-    def __init__(self, out: _Out, latest_ns: int | None, *, merged: bool) -> None:
+    def __init__(self, out: TarOut, latest_ns: int | None, *, merged: bool) -> None:
         self._out = out
         self._latest_ns = latest_ns
         self._merged = merged
@@ -243,13 +256,19 @@ class _Tar:
     def _xattrs(self, path: bytes) -> tuple[tuple[bytes, bytes], ...]:
         """What of the attributes at `path` an image may have, under the names that it has them."""
         found: list[tuple[bytes, bytes]] = []
-        for name in os.listxattr(path, follow_symlinks=False):
+        try:
+            names = os.listxattr(path, follow_symlinks=False)
+        except OSError as error:
+            if error.errno != errno.ENOTSUP:  # procfs has none
+                raise
+            return ()
+        for name in names:
             key = shown = os.fsencode(name)
             if key.startswith(xattr.OVERLAY) and not self._merged:
                 if not key.startswith(xattr.ESCAPED_OVERLAY):
                     continue
                 shown = xattr.OVERLAY + key.removeprefix(xattr.ESCAPED_OVERLAY)
-            elif key.startswith((*xattr.POLICY, xattr.USER_OVERLAY)) or (
+            elif key.startswith((*xattr.POLICY, xattr.USER_OVERLAY, xattr.FUSE_OVERLAY)) or (
                 key.startswith(b"system.") and key not in xattr.ACCESS_LISTS
             ):
                 continue

@@ -22,6 +22,9 @@ from engine.storage.layer_fixup import Found, Stack
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOREIGN = (b"trusted.overlay.redirect", b"trusted.overlay.metacopy")
+# Beside the attribute, fuse-overlayfs leaves a file in a directory that is opaque, and a whiteout.
+FUSE_OPAQUE = b".wh..wh..opq"
+_FUSE_MARKS = {FUSE_OPAQUE, b".wh..opq"}
 
 
 class Item(NamedTuple):
@@ -43,7 +46,7 @@ class Item(NamedTuple):
         return b"/proc/self/fd/%d/%s" % (self.directory, self.name)
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     path: bytes
     below: list[bytes]
     hidden: bool
@@ -51,29 +54,33 @@ class _Place(NamedTuple):
 
 class Upper:
     """The upper directory `root` over `lower` (diff directories, top first). `mounts` are paths in
-    the container where something was mounted. Without `lower`, any directory as it is seen."""
+    the container where something was mounted. Without `lower`, any directory as it is seen.
+    `fuse` says that fuse-overlayfs wrote it."""
 
-    def __init__(self, root: int, lower: list[bytes], mounts: Iterable[bytes] = ()) -> None:
+    def __init__(
+        self, root: int, lower: list[bytes], mounts: Iterable[bytes] = (), *, fuse: bool = False
+    ) -> None:
         self._root = root
+        self._unmeant = _FUSE_MARKS if fuse else set()
         self._stack = Stack(lower)
         whole = Stack([b"/proc/self/fd/%d/." % root, *lower])
         targets = {whole.resolve(path) for path in mounts} - {b""}
-        self._above = {parent for path in targets for parent in _parents(path)}
+        self._above = {parent for path in targets for parent in parents_of(path)}
         self._targets = targets
 
     def walk(self) -> Iterator[Item]:
         """Everything that says something, directories before what is in them, names sorted."""
         hidden = xattr.is_opaque(b"/proc/self/fd/%d/." % self._root)
-        places = [_Place(b"", self._stack.layers, hidden)]
+        places = [Place(b"", self._stack.layers, hidden)]
         while places:
             place = places.pop()
             try:
                 descriptor = open_in_root(self._root, place.path, _DIRECTORY, links=False)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # a container that runs has just removed it
-            inner: list[_Place] = []
+            inner: list[Place] = []
             try:
-                for name in sorted(map(os.fsencode, os.listdir(descriptor))):
+                for name in sorted({*map(os.fsencode, os.listdir(descriptor))} - self._unmeant):
                     try:
                         item = self._look(place, descriptor, name)
                     except FileNotFoundError:
@@ -82,12 +89,12 @@ class Upper:
                         continue
                     yield item
                     if stat.S_ISDIR(item.info.st_mode):
-                        inner.append(_below(item))
+                        inner.append(below_of(item))
             finally:
                 os.close(descriptor)
             places += reversed(inner)
 
-    def _look(self, place: _Place, directory: int, name: bytes) -> Item:
+    def _look(self, place: Place, directory: int, name: bytes) -> Item:
         path = place.path + b"/" + name if place.path else name
         info = os.stat(name, dir_fd=directory, follow_symlinks=False)
         lower, below = self._stack.step(place.below, name)
@@ -121,8 +128,8 @@ class Upper:
             return False
         descriptor = open_in_root(self._root, item.path, _DIRECTORY, links=False)
         try:
-            for name in map(os.fsencode, os.listdir(descriptor)):
-                child = self._look(_below(item), descriptor, name)
+            for name in {*map(os.fsencode, os.listdir(descriptor))} - self._unmeant:
+                child = self._look(below_of(item), descriptor, name)
                 if child.path not in self._targets | self._above or not self._is_idle(child):
                     return False
         finally:
@@ -130,24 +137,25 @@ class Upper:
         return True
 
 
-def _below(item: Item) -> _Place:
-    return _Place(item.path, item.below, item.hidden or item.opaque)
+def below_of(item: Item) -> Place:
+    return Place(item.path, item.below, item.hidden or item.opaque)
 
 
-def _parents(path: bytes) -> Iterator[bytes]:
+def parents_of(path: bytes) -> Iterator[bytes]:
     while path := path.rpartition(b"/")[0]:
         yield path
 
 
 def list_changes(argument: Any, report: Callable[[Any], None]) -> list[tuple[str, bytes]]:
     """In a worker: ("A" | "C" | "D", path) of everything that the container changed, sorted.
-    `argument` is the upper directory's descriptor, the lower directories and the mounts' paths."""
-    root, lower, mounts = argument
+    `argument` is what `copied.written` is made of."""
+    from engine.storage.copied import written
+
     changes: dict[bytes, str] = {}
-    for item in Upper(root, lower, mounts).walk():
+    for item in written(*argument).walk():
         changes.update(_changes_of(item))
     for path in list(changes):
-        for parent in _parents(path):
+        for parent in parents_of(path):
             changes.setdefault(parent, "C")
     return [(kind, path) for path, kind in sorted(changes.items())]
 

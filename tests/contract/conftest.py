@@ -20,13 +20,25 @@ APPLETS = ("cat", "echo", "false", "id", "pwd", "seq", "sh", "sleep", "stty", "t
 REMOTE_LAYERS = 3
 
 
-@pytest.fixture(params=["double", pytest.param("local", marks=pytest.mark.root)])
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+ENGINES = ("double", pytest.param("local", marks=pytest.mark.root))
+# The same engine, with the storage drivers of hosts that cannot mount overlays.
+DRIVEN = tuple(pytest.param(name, marks=pytest.mark.root) for name in ("fuse-overlayfs", "vfs"))
+
+
+@pytest.fixture(params=ENGINES)
+def engine(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Engine]:
     """A fresh, empty engine."""
     if request.param == "double":
         with Double() as double:
             yield double
         return
+    if request.param != "local":
+        settings = tmp_path / "settings/pydock/config.toml"
+        settings.parent.mkdir(parents=True)
+        settings.write_text(f'storage-driver = "{request.param}"\n')
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
     from engine.connect import connect
 
     roots = request.getfixturevalue("roots")

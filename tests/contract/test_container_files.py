@@ -9,6 +9,9 @@ import pytest
 from engine.engine import Cancel, Engine
 from engine.errors import Cancelled, Corrupt, InvalidInput, NotFound
 from engine.model.container import CreateOptions
+from tests.contract.conftest import DRIVEN, ENGINES
+
+pytestmark = pytest.mark.parametrize("engine", [*ENGINES, *DRIVEN], indirect=True)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ cli.attached cli.run cli.specs kernel.capabilities kernel.mount kernel.namespace
 kernel.seccomp kernel.tty model.image_config monitor.launch monitor.standby relay runtime.bundle
 runtime.create runtime.fields runtime.init runtime.limits runtime.plan runtime.rootfs
 runtime.seccomp_default runtime.seccomp_profile runtime.seccomp_tables runtime.users
-services.host_files services.preparation storage.image_configs
+services.host_files services.preparation storage.driver storage.image_configs
 """
 SCRIPT = """
 import sys

@@ -51,7 +51,7 @@ def layer_of(
     root = os.open(upper, os.O_RDONLY)
     target = os.memfd_create("layer")
     try:
-        argument = root, target, [os.fsencode(lower)], [], limit, latest_ns
+        argument = target, limit, latest_ns, root, [os.fsencode(lower)], []
         digest, size, entries = write_layer(argument, lambda done: None)
         data = os.pread(target, size + 1, 0)
     finally:
@@ -231,7 +231,7 @@ def test_a_full_disk_is_said(lower: Path, tmp_path: Path) -> None:
             open(f"{disk}/layer", "wb") as file,
             pytest.raises(Unavailable, match="no space left"),
         ):
-            write_layer((root, file.fileno(), [os.fsencode(lower)], [], LIMIT, None), print)
+            write_layer((file.fileno(), LIMIT, None, root, [os.fsencode(lower)], []), print)
     finally:
         os.close(root)
 
