@@ -15,7 +15,7 @@ from textual.widget import Widget
 from engine.aio import offload
 from engine.engine import Engine
 from engine.errors import EngineError
-from tui import theme
+from tui import prune, theme
 from tui.actions import Action, Registry
 from tui.feed import KINDS, Feed
 from tui.jobs import Jobs
@@ -407,6 +407,16 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
 
         await self.open(Work(self.jobs))
 
+    async def disk(self) -> None:
+        """What takes the disk, and what of it can go."""
+        from tui.dialogs.disk import Disk
+
+        chosen: str | None = ""
+        while chosen is not None:
+            chosen = await self.open(Disk(self.engine, chosen))
+            if chosen is not None:
+                await prune.PRUNES[chosen](self)
+
     async def log_in(self) -> None:
         """To a registry."""
         from tui import registries
@@ -472,6 +482,7 @@ ConsoleApp.ACTIONS = (
         lambda app: "" if app.jobs.stopped else "nothing was stopped",
     ),
     Action("app.jobs", "jobs", ConsoleApp.work, "what is at work"),
+    Action("app.disk", "disk usage", ConsoleApp.disk, "and what can go"),
     Action("app.search", "search", ConsoleApp.search, "find an image to pull"),
     Action("app.login", "login", ConsoleApp.log_in, "to a registry"),
     Action("app.logout", "logout", ConsoleApp.log_out, "of a registry", takes="its name"),

@@ -19,6 +19,7 @@ DEFAULT: dict[str, tuple[str, ...]] = {
     "app.cancel": ("^x",),
     "app.jobs": ("J",),
     "app.search": ("S",),
+    "app.disk": ("D",),
     "app.login": ("I",),
     "app.next-pane": ("tab",),
     "app.previous-pane": ("s-tab",),
@@ -83,6 +84,7 @@ DEFAULT: dict[str, tuple[str, ...]] = {
     "networks.inspect": ("d",),
     "volumes.measure": ("s",),
     "volumes.inspect": ("d",),
+    "volumes.prune": ("b",),
 }
 
 

@@ -43,9 +43,37 @@ async def networks(console: "ConsoleApp") -> None:
     await _ask(console, [choice], "networks")
 
 
-async def _preview(console: "ConsoleApp", kind: str, *, all_images: bool = False) -> Preview:
+async def volumes(console: "ConsoleApp") -> None:
+    """Those that were made without a name; or all that no container has."""
+    noun, undo = ("volume", "volumes"), "none: what is in them is lost"
+    choices = [
+        Choice(await _preview(console, "volume"), "volumes without a name", noun, undo),
+        Choice(
+            await _preview(console, "volume", all_volumes=True),
+            "volumes that no container has",
+            noun,
+            undo,
+        ),
+    ]
+    await _ask(console, choices, "volumes")
+
+
+async def files(console: "ConsoleApp") -> None:
+    """Parts of downloads, and what nothing leads to any more."""
+    choice = Choice(
+        await _preview(console, "file"),
+        "files that nothing leads to",
+        ("file", "files"),
+        "none is needed; a stopped pull begins anew",
+    )
+    await _ask(console, [choice], "files")
+
+
+async def _preview(
+    console: "ConsoleApp", kind: str, *, all_images: bool = False, all_volumes: bool = False
+) -> Preview:
     call = console.engine.system.prune_preview
-    return await console.prepare(call, [kind], all_images=all_images)
+    return await console.prepare(call, [kind], all_images=all_images, all_volumes=all_volumes)
 
 
 async def _ask(console: "ConsoleApp", choices: list[Choice], what: str, start: int = 0) -> None:
@@ -60,3 +88,12 @@ async def _ask(console: "ConsoleApp", choices: list[Choice], what: str, start: i
     freed = f" pruned, {format.size(pruned.freed_bytes)} freed"
     kept = f"; {len(pruned.kept)} changed meanwhile and stayed" if pruned.kept else ""
     console.flash.say((f"{count} {noun}", "strong"), (f"{freed}{kept}", "text"))
+
+
+PRUNES = {
+    "Images": images,
+    "Containers": containers,
+    "Volumes": volumes,
+    "Downloads": files,
+    "Leftovers": files,
+}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from engine.aio import offload
 from engine.model.volume import VolumeSummary
-from tui import format
+from tui import format, prune
 from tui.actions import Action
 from tui.format import ABSENT
 from tui.panes.container_detail import json_line
@@ -233,5 +233,14 @@ VolumesPane.ACTIONS = (
         "all that is known",
         _some,
         hint=True,
+    ),
+    Action(
+        "volumes.prune",
+        "prune",
+        lambda pane: prune.volumes(pane.console),
+        "what is unused",
+        _some,
+        hint=True,
+        danger=True,
     ),
 )

@@ -72,3 +72,30 @@ async def test_volumes_come_and_go() -> None:
         await shows(pilot, "fresh", "5 Volumes 4")
         scene.volumes.remove("old_data")
         await shows(pilot, "5 Volumes 3")
+
+
+async def test_prune_asks_which_and_names_them() -> None:
+    scene = furnished()
+    async with console(scene, pane="volumes", ref="uploads") as pilot:
+        await shows(pilot, "uploads")
+        await pilot.press("b")
+        await shows(pilot, "Nothing to prune: no volumes without a name")
+        await pilot.press("a")
+        await matches_golden(pilot, "volumes-prune-all-80x24")
+        await pilot.press("enter")
+        await shows(pilot, "Prune 2 volumes?", gone=True)
+        assert len(scene.volumes.list()) == 3
+        await pilot.press("b", "a", "y")
+        await shows(pilot, "2 volumes pruned", "Volumes 1")
+        assert [row.name for row in scene.volumes.list()] == ["db-1_data"]
+
+
+async def test_a_volume_without_a_name_goes_first() -> None:
+    scene = furnished()
+    scene.volumes.create()
+    async with console(scene, pane="volumes", ref="uploads") as pilot:
+        await shows(pilot, "uploads")
+        await pilot.press("b")
+        await shows(pilot, "Prune 1 volume?", "volumes without a name", "keeps   db-1_data")
+        await pilot.press("y")
+        await shows(pilot, "1 volume pruned", "Volumes 3")
