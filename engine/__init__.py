@@ -11,6 +11,7 @@ Where does X happen?
     layers become committed chains                         storage/unpack.py
     all bytes are on the disk before the row               storage/disk_sync.py
     what a container wrote is told, and becomes a tar      storage/upper.py, tar_diff.py
+    a file is copied into a container, or out of it        services/tree_copy.py
     a tar becomes an image (commit, import)                storage/made_image.py
     images become one archive                              storage/archive_writer.py
     a raw layer becomes a gzip blob                        storage/deflate.py

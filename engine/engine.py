@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ContainerSummary,
         CreateOptions,
         LogLine,
+        PathStatus,
         PortMapping,
         Process,
     )
@@ -211,6 +212,65 @@ class Containers(Protocol):
     ) -> str:
         """The id of a new image of it, under the name `target`; `changes` are instructions of a
         Dockerfile. With `pause` its processes stand still meanwhile."""
+        ...
+
+    def stat_path(self, ref: str, path: str) -> PathStatus: ...
+    def copy_out(
+        self,
+        ref: str,
+        path: str,
+        target: str,
+        *,
+        follow_link: bool = False,
+        keep_owner: bool = False,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> int:
+        """Bytes that went from `path` in it to `target` on this host, by docker's rules of names.
+        What is there belongs to the caller, or with `keep_owner` to whom it did. The last link of
+        `path` is copied, or with `follow_link` what it leads to."""
+        ...
+
+    def copy_in(
+        self,
+        source: str,
+        ref: str,
+        path: str,
+        *,
+        follow_link: bool = False,
+        keep_owner: bool = False,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> int:
+        """The other way round; what is there belongs to root, or with `keep_owner` to whom it
+        did."""
+        ...
+
+    def read_path(
+        self,
+        ref: str,
+        path: str,
+        output: IO[bytes],
+        *,
+        follow_link: bool = False,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
+        """A tar of what is at `path` is in `output`, under its last name; of what is in it, where
+        `path` ends in `/.`."""
+        ...
+
+    def write_path(
+        self,
+        ref: str,
+        path: str,
+        archive: IO[bytes],
+        *,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> int:
+        """What the tar `archive`, plain or compressed, has is in its directory `path`; bytes of
+        files."""
         ...
 
     def ports(self, ref: str) -> Sequence[PortMapping]: ...

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from engine.monitor.standby import Standby
     from engine.network.networking import Networking
     from engine.services.boot import Boot
+    from engine.services.container_copy import ContainerCopy
     from engine.services.container_files import ContainerFiles
     from engine.services.images import ImageService
     from engine.services.layers import LayerService
@@ -79,6 +80,7 @@ class LocalEngine:
             lambda: self.system.events(),
             self._streams,
             self._open_files,
+            self._open_copy,
         )
         if database.rebuilt is not None:
             self.system.tell_rebuilt(database.rebuilt)
@@ -110,6 +112,13 @@ class LocalEngine:
             self._home, self._database, self._content, self._image_store, self._container_store,
             self._snapshots, self._lifecycle,
         )  # fmt: skip
+
+    def _open_copy(self) -> ContainerCopy:
+        from engine.services.container_copy import ContainerCopy
+
+        return ContainerCopy(
+            self._home, self._container_store, self._snapshots, self.volumes, self._lifecycle
+        )
 
     def _open_pruning(self) -> Pruning:
         from engine.services.prune import Pruning

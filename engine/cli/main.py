@@ -37,6 +37,7 @@ OTHERS = {
     "commit": "changes:COMMIT",
     "compare": "compare:COMPARE",
     "copy": "copy:COPY",
+    "cp": "cp:CP",
     "create": "run:CREATE",
     "diff": "changes:DIFF",
     "events": "events:EVENTS",
@@ -73,6 +74,7 @@ GROUPS = {
         {
             "attach": "attached:ATTACH",
             "commit": "changes:COMMIT",
+            "cp": "cp:CP",
             "create": "run:CREATE",
             "diff": "changes:DIFF",
             "exec": "attached:EXEC",
@@ -171,7 +173,7 @@ _ALIASES = {
 # The exit command's way in: not for people.
 _HIDDEN = {"container": {"cleanup": "lifecycle:CLEANUP"}}
 _NOT_YET = (
-    "build builder buildx checkpoint compose config connect context cp disconnect node plugin "
+    "build builder buildx checkpoint compose config connect context disconnect node plugin "
     "secret service stack swarm trust update"
 )  # fmt: skip
 GLOBALS = (

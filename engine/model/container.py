@@ -173,6 +173,16 @@ class Change(NamedTuple):
     path: str  # absolute; bytes that are not UTF-8 as surrogates
 
 
+class PathStatus(NamedTuple):
+    """What is at a path in a container: a link itself, not what it leads to."""
+
+    name: str
+    mode: int  # st_mode: kind and permissions
+    size_bytes: int
+    mtime_ns: int
+    link_target: str = ""
+
+
 class LogLine(NamedTuple):
     """One line as the container wrote it; `partial` when its newline has not come yet."""
 

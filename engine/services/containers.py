@@ -28,11 +28,12 @@ from engine.storage.trash import remove_tree
 if TYPE_CHECKING:
     from engine.engine import Cancel, OnProgress, Session, Stream
     from engine.home import Home
-    from engine.model.container import Change, CreateOptions, LogLine, State
+    from engine.model.container import Change, CreateOptions, LogLine, PathStatus, State
     from engine.model.event import Event
     from engine.model.image_config import ImageConfig
     from engine.model.stats import StatsSample
     from engine.oci.digest import ChainID
+    from engine.services.container_copy import ContainerCopy
     from engine.services.container_files import ContainerFiles
     from engine.services.lifecycle import Lifecycle
     from engine.services.networks import Attached, NetworkService
@@ -59,6 +60,7 @@ class ContainerService:
         subscribe: Callable[[], Stream[Event]],
         streams: Streams,
         files: Callable[[], ContainerFiles],
+        copying: Callable[[], ContainerCopy],
     ) -> None:
         self._home = home
         self._store = store
@@ -69,6 +71,7 @@ class ContainerService:
         self._subscribe = subscribe
         self._streams = streams
         self._files = files
+        self._copying = copying
 
     # -- questions
 
@@ -210,6 +213,77 @@ class ContainerService:
             progress=progress,
             cancel=cancel,
         )
+
+    def stat_path(self, ref: str, path: str) -> PathStatus:
+        """See services.container_copy, as for the next ones."""
+        return self._copying().stat_path(ref, path)
+
+    def copy_out(
+        self,
+        ref: str,
+        path: str,
+        target: str,
+        *,
+        follow_link: bool = False,
+        keep_owner: bool = False,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> int:
+        return self._copying().copy_out(
+            ref,
+            path,
+            target,
+            follow_link=follow_link,
+            keep_owner=keep_owner,
+            progress=progress,
+            cancel=cancel,
+        )
+
+    def copy_in(
+        self,
+        source: str,
+        ref: str,
+        path: str,
+        *,
+        follow_link: bool = False,
+        keep_owner: bool = False,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> int:
+        return self._copying().copy_in(
+            source,
+            ref,
+            path,
+            follow_link=follow_link,
+            keep_owner=keep_owner,
+            progress=progress,
+            cancel=cancel,
+        )
+
+    def read_path(
+        self,
+        ref: str,
+        path: str,
+        output: IO[bytes],
+        *,
+        follow_link: bool = False,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
+        self._copying().read_path(
+            ref, path, output, follow_link=follow_link, progress=progress, cancel=cancel
+        )
+
+    def write_path(
+        self,
+        ref: str,
+        path: str,
+        archive: IO[bytes],
+        *,
+        progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
+    ) -> int:
+        return self._copying().write_path(ref, path, archive, progress=progress, cancel=cancel)
 
     # -- from nothing to running
 

@@ -15,13 +15,14 @@ from engine.model.layer import DIRECTORY, SYMLINK
 from engine.oci.instructions import Config, apply_change
 from engine.oci.reference import parse_reference
 from tests.support.double_archives import sha256
+from tests.support.double_copy import DoubleCopy
 from tests.support.double_world import Entry, Layer, Record, World
 
 if TYPE_CHECKING:
     from tests.support.double_images import DoubleImages
 
 
-class DoubleFiles:
+class DoubleFiles(DoubleCopy):
     """The part of the double's containers that is about files. A test writes into
     `Record.written`."""
 
