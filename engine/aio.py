@@ -64,6 +64,21 @@ async def offload(call: Callable[..., T], *args: Any, **keywords: Any) -> T:
     return await loop.run_in_executor(_THREADS, functools.partial(call, *args, **keywords))
 
 
+async def _opened(call: Callable[[], Stream[T]]) -> Stream[T]:
+    """The stream. Cancelled meanwhile, it is closed as soon as it is there."""
+    opening = _THREADS.submit(call)
+    try:
+        return await asyncio.wrap_future(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close)
+        raise
+
+
+def _close(opening: Future[Stream[Any]]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
 @contextlib.asynccontextmanager
 async def stream(
     call: Callable[..., Stream[T]], *args: Any, **keywords: Any
@@ -71,7 +86,7 @@ async def stream(
     """An async iterator over the engine stream that `call` opens; closed on leaving."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(maxsize=64)
-    source = await offload(call, *args, **keywords)
+    source = await _opened(functools.partial(call, *args, **keywords))
     stopped = threading.Event()
 
     def put(tag: str, value: Any) -> None:

@@ -35,7 +35,12 @@ class Source:
 class Silent(Source):
     """Says nothing until it is closed."""
 
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.asked = threading.Event()
+
     def __next__(self) -> int:
+        self.asked.set()
         self.closed.wait()
         raise StopIteration
 
@@ -46,7 +51,7 @@ def threads() -> list[threading.Thread]:
 
 def threads_end() -> bool:
     for thread in threads():
-        thread.join(5)
+        thread.join(60)
     return not threads()
 
 
@@ -91,19 +96,61 @@ async def test_leaving_early_closes_the_stream_and_ends_its_thread() -> None:
 
 
 async def test_cancelled_reader_closes_a_silent_stream() -> None:
-    source = Silent(0)
+    source = Silent()
 
     async def read() -> None:
         async with stream(lambda: source) as items:
             await anext(items)
 
     reader = asyncio.ensure_future(read())
-    await asyncio.sleep(0.05)
+    assert await offload(source.asked.wait, 60)
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reader
     assert source.closed.is_set()
     assert threads_end()
+
+
+async def test_reader_that_is_cancelled_while_its_stream_opens_closes_it() -> None:
+    source, opening, released = Silent(), threading.Event(), threading.Event()
+
+    def open_slowly() -> Source:
+        opening.set()
+        released.wait(60)
+        return source
+
+    async def read() -> None:
+        async with stream(open_slowly):
+            pytest.fail("nobody waits for it any more")
+
+    reader = asyncio.ensure_future(read())
+    assert await offload(opening.wait, 60)
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    released.set()
+    assert await offload(source.closed.wait, 60)
+    assert not threads()
+
+
+async def test_reader_that_is_cancelled_while_its_stream_fails_to_open_hears_nothing() -> None:
+    opening, released = threading.Event(), threading.Event()
+
+    def fail_slowly() -> Source:
+        opening.set()
+        released.wait(60)
+        raise OSError("no such container")
+
+    async def read() -> None:
+        async with stream(fail_slowly):
+            pass
+
+    reader = asyncio.ensure_future(read())
+    assert await offload(opening.wait, 60)
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    released.set()
 
 
 async def test_call_that_cannot_open_starts_no_thread() -> None:
