@@ -155,7 +155,7 @@ def test_a_cancel_from_outside_ends_a_pull_soon(engine: Engine, remote: Remote) 
     reference = remote("early:1")
     thread = threading.Thread(target=pull)
     thread.start()
-    thread.join(10)
+    thread.join(60)
     assert ended.is_set()
 
 

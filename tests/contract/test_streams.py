@@ -72,7 +72,7 @@ def closes(stream: Stream[object]) -> None:
     thread.start()
     time.sleep(0.1)
     stream.close()
-    thread.join(5)
+    thread.join(60)
     assert done.is_set()
     stream.close()  # once more does no harm
 

@@ -198,7 +198,7 @@ def test_nothing_is_read_while_nothing_happens(path: str) -> None:
     time.sleep(0.2)
     assert state() == before
     stream.close()
-    reader.join(10)
+    reader.join(60)
 
 
 def test_subscribing_imports_nothing_heavy(path: str) -> None:

@@ -80,7 +80,7 @@ def test_worker_dies_with_its_parent(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    until(lambda: not _alive(pid), seconds=5)
+    until(lambda: not _alive(pid))
 
 
 def _alive(pid: int) -> bool:

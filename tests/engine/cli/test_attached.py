@@ -133,7 +133,7 @@ def test_detach_keys_leave_the_container_running(pydock: Pydock, double: Double)
         for number, descriptor in enumerate(kept):
             os.dup2(descriptor, number)
             os.close(descriptor)
-        typing.join(5)
+        typing.join(60)
         os.close(controller)
         os.close(terminal)
     assert code == 0

@@ -3,7 +3,6 @@
 import io
 import os
 import signal
-import threading
 import time
 
 import pytest
@@ -34,10 +33,20 @@ def test_an_interrupt_cancels_and_a_second_one_is_itself() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_an_interrupted_pull_is_130_and_leaves_nothing(double: Double) -> None:
-    double.add_remote("localhost:5000/slow:1", [{"a": 1000}], step_seconds=0.2)
+def test_an_interrupted_pull_is_130_and_leaves_nothing(
+    double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double.add_remote("localhost:5000/slow:1", [{"a": 1000}])
     to, out = output()
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    put = Display.put
+
+    def put_once(display: Display, step: Progress) -> None:
+        put(display, step)
+        if step.phase == "downloading":
+            monkeypatch.setattr(Display, "put", put)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Display, "put", put_once)
     code = main(["pull", "localhost:5000/slow:1"], connect=lambda demo: double, output=to)
     assert code == 130
     assert double.images.list() == []

@@ -29,7 +29,7 @@ def test_close_wakes_who_waits(watch: Watch) -> None:
     waiter = threading.Thread(target=watch.wait)
     waiter.start()
     watch.close()
-    waiter.join(10)
+    waiter.join(60)
     assert not waiter.is_alive()
     assert watch.wait() == {}
 

@@ -167,8 +167,8 @@ def test_input_is_taken_no_faster_than_the_process_reads(box: Monitored) -> None
     assert written[0] <= protocol.WINDOW_BYTES + 131072  # the window and the pipe
     session.resize(1, 1)  # what is said besides is not held up behind it
     (box.host.rootfs / "go").touch()
-    writer.join(20)
-    reader.join(20)
+    writer.join(60)
+    reader.join(60)
     assert output == [(b"4194304\n", b"")]
     session.close()
     box.end()
@@ -190,7 +190,7 @@ def test_signal_passes_input_that_nobody_reads(box: Monitored) -> None:
     time.sleep(0.1)
     session.signal(signal.SIGTERM)
     assert session.wait() == 9
-    writer.join(10)
+    writer.join(60)
     assert not writer.is_alive()
     session.close()
     box.end()
@@ -205,7 +205,7 @@ def test_detach_leaves_the_container_alone(box: Monitored) -> None:
     reader = threading.Thread(target=session.read)
     reader.start()
     session.detach()
-    reader.join(10)
+    reader.join(60)
     assert not reader.is_alive()
     assert session.read() == ("stdout", b"")
     session.close()

@@ -38,7 +38,7 @@ def test_exec_passes_a_lot_both_ways_at_once(box: Monitored) -> None:
     writer = threading.Thread(target=lambda: (session.write(data), session.close_stdin()))
     writer.start()
     assert everything(session)[0] == data
-    writer.join(10)
+    writer.join(60)
     session.close()
     os.kill(launched.pid, 9)
     box.end()

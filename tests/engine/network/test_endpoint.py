@@ -78,7 +78,7 @@ def test_link_goes_with_its_namespace(lab: Lab) -> None:
     root = lab.root()
     made = root.networking.connect("bridge", "a" * 64, "web")
     root.networking.disconnect("a" * 64)
-    until(lambda: made.interface not in run(lab.host, "ip", "link", "show"), seconds=5)
+    until(lambda: made.interface not in run(lab.host, "ip", "link", "show"))
 
 
 def test_small_mtu_of_the_way_out_reaches_the_container(lab: Lab) -> None:

@@ -104,7 +104,7 @@ def test_an_end_that_nobody_saw_is_folded_when_it_is_looked_at(
         pid = row_of(engine, container).pid
         kill_monitor(engine, container)
         os.kill(pid, signal.SIGKILL)
-        until(lambda of=pid: not lives(of), seconds=HANG_SECONDS)  # type: ignore[misc]
+        until(lambda of=pid: not lives(of))  # type: ignore[misc]
         row = look(container)
         assert (row.exit_code, row.pid) == (255, 0)
         assert row.error == "exit code unknown: its monitor was killed"
@@ -118,7 +118,7 @@ def test_one_that_removes_itself_does_so_without_its_monitor(
     pid = row_of(engine, container).pid
     kill_monitor(engine, container)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: engine.containers.list(all=True) == [], seconds=HANG_SECONDS)
+    until(lambda: engine.containers.list(all=True) == [])
     with pytest.raises(NotFound, match="no such container"):
         engine.containers.inspect(container)
 
@@ -140,7 +140,7 @@ def test_every_verb_works_without_a_monitor(engine: LocalEngine, image: str, ver
         return
     else:
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not lives(pid), seconds=HANG_SECONDS)
+        until(lambda: not lives(pid))
         engine.containers.start(container)
     expected = "running" if verb in ("restart", "start") else "exited"
     row = row_of(engine, container)
@@ -258,7 +258,7 @@ def test_a_start_that_nobody_recorded_can_end(engine: LocalEngine, image: str) -
     pid = row_of(engine, container).pid
     with_row(engine, container, state="created", pid=0, started_ns=0)
     go(pid)
-    until(lambda: row_of(engine, container).state == "exited", seconds=HANG_SECONDS)
+    until(lambda: row_of(engine, container).state == "exited")
     row = row_of(engine, container)
     assert (row.exit_code, row.error) == (3, "")
     assert row.started_ns
@@ -270,7 +270,7 @@ def test_a_start_that_nobody_recorded_can_remove_itself(engine: LocalEngine, ima
     pid = row_of(engine, container).pid
     with_row(engine, container, state="created", pid=0, started_ns=0)
     go(pid)
-    until(lambda: engine.containers.list(all=True) == [], seconds=HANG_SECONDS)
+    until(lambda: engine.containers.list(all=True) == [])
 
 
 @pytest.mark.parametrize("verb", ["remove", "stop"])
@@ -499,7 +499,6 @@ def test_a_removal_waits_for_an_end_that_is_being_folded(
     session = engine.containers.start_attached(container)  # it is asked to fold, and sleeps
     until(
         lambda: (state_file(engine, container).with_name("exit.json")).exists(),
-        seconds=HANG_SECONDS,
     )
     assert row_of(engine, container).state == "running"
     looks = 0

@@ -83,7 +83,7 @@ def test_the_next_run_is_another_one(engine: LocalEngine, home: Home, container:
         assert run.wait(0)
         waiting = threading.Thread(target=run.wait_folded, daemon=True)
         waiting.start()
-        waiting.join(5)
+        waiting.join(60)
         assert not waiting.is_alive()  # the lock of the new run is held all the time
         run.signal(signal.SIGKILL)
         assert pid_of(engine, container) == pid
