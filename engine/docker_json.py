@@ -110,7 +110,7 @@ def _host_config(value: Container) -> Document:
         },
         "AutoRemove": summary.auto_remove,
         "VolumeDriver": "",
-        "VolumesFrom": None,
+        "VolumesFrom": list(value.volumes_from) or None,
         "ConsoleSize": [0, 0],
         "Dns": list(naming.dns),
         "DnsOptions": list(naming.dns_options),

@@ -41,7 +41,7 @@ def confinement(given: Call) -> Confinement:
         security=security,
         unmasked=len(security) < len(options),
         read_only=given.on("read-only"),
-        tmpfs=tuple(dict(given.many("tmpfs")).items()),
+        tmpfs=_tmpfs(given),
         shm_bytes=given.value("shm-size", 0),
         ulimits=tuple({each.name: each for each in given.many("ulimit")}.values()),
         sysctls=tuple(dict(given.many("sysctl")).items()),
@@ -52,6 +52,12 @@ def confinement(given: Call) -> Confinement:
         oom_score_adj=given.value("oom-score-adj", 0),
         **{name: _mode(given, name, said) for name, said in _MODES},
     )
+
+
+def _tmpfs(given: Call) -> tuple[tuple[str, str], ...]:
+    """Those of --tmpfs, of which the last at a path counts, and of --mount."""
+    mounts = [each.tmpfs for each in given.many("mount") if each.mount is None]
+    return (*dict(given.many("tmpfs")).items(), *mounts)
 
 
 def _mode(given: Call, name: str, said: str) -> str:

@@ -118,6 +118,8 @@ FLAGS = (
          default="map[]", read=_annotation),
     Flag("cidfile", "Write the container ID to the file", kind="string"),
     Flag("expose", "Expose a port or a range of ports", kind="list"),
+    Flag("mount", "Attach a filesystem mount to the container", kind="mount",
+         read=_later("mounts", "parse_mount")),
     Flag("publish-all", "Publish all exposed ports to random ports", short="P"),
     Flag("stop-signal", "Signal to stop the container", kind="string"),
     Flag("stop-timeout", "Timeout (in seconds) to stop a container", kind="int", read=integer),
@@ -151,6 +153,7 @@ FLAGS = (
         read=specs.storage_option,
     ),
     Flag("volume", "Bind mount a volume", short="v", kind="list"),
+    Flag("volumes-from", "Mount volumes from the specified container(s)", kind="list"),
 )  # fmt: skip
 REFUSED = (
     "-a --attach --blkio-weight-device --cgroup-parent "
@@ -159,10 +162,10 @@ REFUSED = (
     "--health-start-interval --health-start-period --health-timeout --io-maxbandwidth "
     "--io-maxiops --ip --ip6 --isolation --kernel-memory --link --link-local-ip "
     "--log-driver --log-opt --mac-address --memory-swappiness "
-    "--mount --network-alias --net-alias --no-healthcheck "
+    "--network-alias --net-alias --no-healthcheck "
     "--runtime "
     "--sig-proxy "
-    "--use-api-socket --volume-driver --volumes-from"
+    "--use-api-socket --volume-driver"
 )
 
 
@@ -183,7 +186,11 @@ def options_of(call: Call) -> CreateOptions:
         nano_cpus=call.value("cpus", 0),
         pids_limit=max(call.value("pids-limit", 0), 0),
         network=_network(call),
-        mounts=tuple(specs.parse_volume(text) for text in call.many("volume")),
+        mounts=(
+            *(specs.parse_volume(text) for text in call.many("volume")),
+            *(each.mount for each in call.many("mount") if each.mount is not None),
+        ),
+        volumes_from=tuple(call.many("volumes-from")),
         ports=tuple(port for text in call.many("publish") for port in specs.parse_port(text)),
         auto_remove=call.on("rm"),
         interactive=call.on("interactive"),
@@ -220,7 +227,8 @@ def _naming(call: Call) -> Naming | None:
 
 
 def _confinement(call: Call) -> Confinement | None:
-    if not any(call.value(flag.name) for flag in CONFINING):
+    tmpfs = any(each.mount is None for each in call.many("mount"))
+    if not tmpfs and not any(call.value(flag.name) for flag in CONFINING):
         return None
     from engine.cli.confinement import confinement
 

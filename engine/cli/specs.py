@@ -11,12 +11,11 @@ from engine.model.container import MountRequest, PortMapping, RestartPolicy
 
 _PORT_HINT = "write [ADDRESS:][HOST_PORT:]PORT[/tcp|udp], for example 8080:80"
 _VOLUME_HINT = "write [NAME|HOST_PATH:]PATH[:ro], for example data:/data"
-_MODE_HINT = "ro or rw, and nocopy for a volume"
+_MODE_HINT = "ro or rw, nocopy for a volume, rshared or rslave for a host directory"
 _MODES = ("rw", "ro")
-_DOCKER_MODES = (
-    "z", "Z", "shared", "rshared", "slave", "rslave", "private", "rprivate", "consistent",
-    "cached", "delegated",
-)  # fmt: skip
+_LABELS = ("z", "Z")
+_PROPAGATION = ("shared", "rshared", "slave", "rslave", "private", "rprivate")
+_CONSISTENCY = ("consistent", "cached", "delegated")  # of docker's desktops: nothing to do here
 _NAME_FIRST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _NAME = _NAME_FIRST | frozenset("_.-")
 _BLANKS = " \t"
@@ -134,7 +133,9 @@ def parse_volume(text: str) -> MountRequest:
         raise InvalidInput(f"invalid spec: {text}: too many colons", _VOLUME_HINT)
     if "" in parts:
         raise InvalidInput(f"invalid spec: {text}: empty section between colons", _VOLUME_HINT)
-    read_only, nocopy = _modes(parts.pop()) if len(parts) == 3 else (False, False)
+    modes = _modes(parts.pop()) if len(parts) == 3 else ()
+    read_only, nocopy = "ro" in modes, "nocopy" in modes
+    propagation = tuple(word for word in modes if word in _PROPAGATION)
     *sources, target = parts
     if sources and _is_mode(target):  # docker refuses it before it looks at the path
         raise InvalidInput(f"invalid volume specification: '{text}'", _VOLUME_HINT)
@@ -158,7 +159,7 @@ def parse_volume(text: str) -> MountRequest:
                 "field VolumeOptions must not be specified",
                 "nocopy is for volumes: nothing is copied into a host directory",
             )
-        return MountRequest("bind", _host_path(source), target, read_only)
+        return MountRequest("bind", _host_path(source), target, read_only, options=propagation)
     if len(source) == 1:
         raise InvalidInput(
             "volume name is too short, names should be at least two alphanumeric characters",
@@ -169,6 +170,12 @@ def parse_volume(text: str) -> MountRequest:
             f'"{source}" includes invalid characters for a local volume name, only '
             '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed',
             "if you intended to pass a host directory, use absolute path",
+        )
+    if propagation:
+        raise InvalidInput(
+            f"invalid volume specification: '{text}': invalid mount config for type \"volume\": "
+            "field BindOptions must not be specified",
+            f"{propagation[0]} is for host directories",
         )
     return MountRequest("volume", source, target, read_only, nocopy)
 
@@ -186,24 +193,24 @@ def _host_path(source: str) -> str:
     )
 
 
-def _modes(text: str) -> tuple[bool, bool]:
-    """(ro, nocopy) of the part behind the last colon."""
+def _modes(text: str) -> list[str]:
+    """The words behind the last colon."""
     words = text.split(",")
-    for word in words:
-        if word in _DOCKER_MODES:
-            raise Unsupported(f"mount mode {word}: not supported by pydock yet", _MODE_HINT)
     if not _is_mode(text):
         raise InvalidInput(f"invalid mode: {text}", _MODE_HINT)
-    return "ro" in words, "nocopy" in words
+    for word in words:
+        # Labels for SELinux: without it there is nothing to do, as with docker.
+        if word in _LABELS and os.path.exists("/sys/fs/selinux/enforce"):
+            raise Unsupported(f"mount mode {word}: not supported by pydock yet", _MODE_HINT)
+    return words
 
 
 def _is_mode(text: str) -> bool:
     """Whether each word is a known one, and of each kind there is one at most."""
     words = text.split(",")
-    return (
-        all(word in (*_MODES, "nocopy", *_DOCKER_MODES) for word in words)
-        and sum(word in _MODES for word in words) <= 1
-        and words.count("nocopy") <= 1
+    kinds = (_MODES, ("nocopy",), _LABELS, _PROPAGATION, _CONSISTENCY)
+    return all(any(word in kind for kind in kinds) for word in words) and all(
+        sum(word in kind for word in words) <= 1 for kind in kinds
     )
 
 

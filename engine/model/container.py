@@ -31,6 +31,8 @@ class MountRequest(NamedTuple):
     target: str
     read_only: bool = False
     nocopy: bool = False  # an empty volume stays empty: nothing of the image goes into it
+    options: tuple[str, ...] = ()  # words of mount(8) that come behind our own
+    must_exist: bool = False  # a missing host directory is not made
 
 
 class RestartPolicy(NamedTuple):
@@ -69,6 +71,7 @@ class CreateOptions(NamedTuple):
     annotations: tuple[tuple[str, str], ...] = ()
     exposed_ports: tuple[str, ...] = ()  # "80/tcp", beside the image's
     publish_all: bool = False  # what is exposed, to free ports of the host
+    volumes_from: tuple[str, ...] = ()  # NAME[:ro], whose mounts it has too
     confinement: "Confinement | None" = None  # these where docker's defaults do not hold
     resources: "Resources | None" = None
     naming: "Naming | None" = None
@@ -151,6 +154,7 @@ class Container(NamedTuple):
     stop_timeout_seconds: int | None = None
     annotations: tuple[tuple[str, str], ...] = ()
     publish_all: bool = False
+    volumes_from: tuple[str, ...] = ()
 
 
 class Process(NamedTuple):

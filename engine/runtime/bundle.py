@@ -53,7 +53,7 @@ def make_config(
     terminal: bool = False,
     size: tuple[int, int] = (0, 0),
     rootfs: str = "rootfs",
-    mounts: Sequence[tuple[str, str, bool]] = (),
+    mounts: Sequence[tuple[str, str, bool] | tuple[str, str, bool, tuple[str, ...]]] = (),
     etc_hosts: str = "",
     etc_hostname: str = "",
     etc_resolv_conf: str = "",
@@ -66,10 +66,11 @@ def make_config(
 ) -> dict[str, Any]:
     """What docker would write for this request.
 
-    `size` is rows and columns of the terminal. `mounts` are host path, path in the container and
-    whether it is read-only. The `etc_…` files of the host are bound over the image's. `netns` is
-    the path of a network namespace, "" for a new and lonely one (network none), None for the
-    host's. Limits of 0 are none. Users are names in the image: `make_plan` takes them.
+    `size` is rows and columns of the terminal. `mounts` are host path, path in the container,
+    whether it is read-only, and words of mount(8) that come behind our own. The `etc_…` files of
+    the host are bound over the image's. `netns` is the path of a network namespace, "" for a new
+    and lonely one (network none), None for the host's. Limits of 0 are none. Users are names in
+    the image: `make_plan` takes them.
     """
     namespaces = [{"type": each} for each in ("mount", "uts", "pid", "ipc", "cgroup")]
     if netns is not None:
@@ -96,7 +97,7 @@ def make_config(
         process["terminal"] = True
         process["consoleSize"] = {"height": size[0], "width": size[1]}
     uname = os.uname()
-    own = {target for _, target, _ in mounts}  # what is asked for replaces docker's of that name
+    own = {mount[1] for mount in mounts}  # what is asked for replaces docker's of that name
     given = [
         *_default_mounts(),
         *(
@@ -154,9 +155,10 @@ def _mount(target: str, kind: str, source: str, options: list[str]) -> dict[str,
     return {"destination": target, "type": kind, "source": source, "options": options}
 
 
-def bind(source: str, target: str, read_only: bool) -> dict[str, Any]:
+def bind(source: str, target: str, read_only: bool, words: tuple[str, ...] = ()) -> dict[str, Any]:
     """The mount of a host's path."""
-    options = ["rbind", "rro" if read_only else "rw", "rprivate"]  # mounts below it too
+    # Of mounts below it too; of two words about one thing the last counts.
+    options = ["rbind", "rro" if read_only else "rw", "rprivate", *words]
     return _mount(target, "bind", source, options)
 
 

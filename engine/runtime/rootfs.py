@@ -235,7 +235,10 @@ def _make_node(directory: int, name: bytes, mode: int, device: int) -> None:
 def pivot(where: Where) -> int:
     """The working directory is "/", the host's tree is out of reach; a descriptor of the root."""
     where.at("pivot_root", "/")
+    old = os.open(b"/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     pivot_root(b".", b".")  # the old root is stacked on the new one …
+    os.fchdir(old)  # mount(2) would take "." for the new one, whose mounts may be shared
+    os.close(old)
     mount(None, b".", None, MS_REC | MS_SLAVE)
     umount(b".", MNT_DETACH)  # … and taken off; pivot_root(2), NOTES
     os.chdir(b"/")

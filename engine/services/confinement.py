@@ -141,6 +141,8 @@ def _check_tmpfs(path: str, options: str) -> None:
 
 def check_targets(wanted: Confinement, taken: Sequence[str]) -> None:
     """No path has two mounts. Raises InvalidInput."""
+    found = set(taken)
     for path, _ in wanted.tmpfs:
-        if os.path.normpath(path) in taken:
+        if os.path.normpath(path) in found:
             raise InvalidInput(f"duplicate mount point: {path}", "mount each path once")
+        found.add(os.path.normpath(path))

@@ -82,6 +82,8 @@ def resolve(options: CreateOptions, image: ImageConfig, container_id: str) -> di
         asked["annotations"] = dict(options.annotations)
     if options.publish_all and options.network not in ("host", "none"):
         asked["publish_all"] = True
+    if options.volumes_from:
+        asked["volumes_from"] = list(options.volumes_from)
     return {
         "argv": argv,
         "entrypoint": list(_entrypoint(options, image)),
@@ -176,6 +178,16 @@ def _mounts(options: CreateOptions, image: ImageConfig) -> list[dict[str, Any]]:
             check_volume_name(request.source)
         if request.type == "bind" and not os.path.isabs(request.source):
             raise InvalidInput(f"bind source {request.source!r} is not an absolute path")
+        if request.must_exist and not os.path.exists(request.source):
+            raise InvalidInput(
+                'invalid mount config for type "bind": bind source path does not exist: '
+                f"{request.source}",
+                "make it first, or use -v, which does",
+            )
+        if request.type == "bind" and request.options:
+            from engine.services.propagation import check_propagation
+
+            check_propagation(request.source, request.options)
         mounts[target] = {
             "type": request.type,
             "source": request.source or os.urandom(32).hex(),
@@ -183,6 +195,7 @@ def _mounts(options: CreateOptions, image: ImageConfig) -> list[dict[str, Any]]:
             "read_only": request.read_only,
             "anonymous": request.type == "volume" and not request.source,
             "nocopy": request.nocopy,
+            **({"options": list(request.options)} if request.options else {}),
         }
     for path in image.volumes:
         target = _normal(path)

@@ -15,6 +15,7 @@ from engine.model.container import (
     Container,
     ContainerSummary,
     Mount,
+    MountRequest,
     PortMapping,
     Process,
     RestartPolicy,
@@ -295,6 +296,8 @@ class ContainerService:
             from engine.services.joining import with_ids
 
             options = with_ids(options, self._store)
+        if options.volumes_from:
+            options = options._replace(mounts=(*options.mounts, *self._inherited(options)))
         container_id = os.urandom(32).hex()
         resolved = resolve(options, config, container_id)
         parse_signal(resolved["stop_signal"])
@@ -336,6 +339,24 @@ class ContainerService:
             raise
         self._lifecycle.tell(row, "create")
         return container_id
+
+    def _inherited(self, options: CreateOptions) -> Iterator[MountRequest]:
+        """The mounts of the containers in `volumes_from`, but for paths that have one already.
+        Raises NotFound, InvalidInput."""
+        taken = {os.path.normpath(mount.target) for mount in options.mounts}
+        for text in options.volumes_from:
+            ref, _, mode = text.partition(":")
+            if not ref or mode not in ("", "ro", "rw", "z", "Z"):
+                problem = f"invalid mode: {mode}" if ref else "volumes-from spec is empty"
+                raise InvalidInput(problem, "write --volumes-from NAME[:ro]")
+            for each in self._store.get(ref).config["mounts"]:
+                if each["target"] not in taken:
+                    taken.add(each["target"])
+                    yield MountRequest(
+                        each["type"], each["source"], each["target"],
+                        each["read_only"] or mode == "ro", nocopy=True,
+                        options=tuple(each.get("options", ())),
+                    )  # fmt: skip
 
     def _gateway(self, network: str) -> str:
         """The host's address as its containers see it; of the default network where they have
@@ -620,6 +641,7 @@ def _asked(config: dict[str, Any]) -> dict[str, Any]:
         "stop_timeout_seconds": config.get("stop_timeout"),
         "annotations": tuple(config.get("annotations", {}).items()),
         "publish_all": config.get("publish_all", False),
+        "volumes_from": tuple(config.get("volumes_from", ())),
     }
     if "confinement" in config:
         from engine.model.confinement import confinement_of

@@ -53,7 +53,8 @@ class Preparation:
         endpoint = None if "network" in joined else self._connect(row)
         netns = endpoint.netns_path if endpoint else joined.get("network", "")
         mounts = [
-            (self._source(each), each["target"], each["read_only"]) for each in config["mounts"]
+            (self._source(each), each["target"], each["read_only"], tuple(each.get("options", ())))
+            for each in config["mounts"]
         ]
         directory = self._home.container_dir(row.id)
         shared = config["network"] == "host"

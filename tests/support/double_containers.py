@@ -151,6 +151,7 @@ class DoubleContainers(DoubleFiles):
                 stop_timeout_seconds=options.stop_timeout_seconds,
                 annotations=options.annotations,
                 publish_all=options.publish_all,
+                volumes_from=options.volumes_from,
             )
             world.containers[container_id] = Record(container)
             self._tell(world.containers[container_id], "create")
