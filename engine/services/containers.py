@@ -505,7 +505,6 @@ class ContainerService:
         from engine.monitor import log_reader
 
         row = self._store.get(ref)
-        run_dir = self._home.run_dir(row.id)
         return self._streams.add(
             log_reader.read(
                 self._home.container_dir(row.id),
@@ -513,7 +512,7 @@ class ContainerService:
                 tail=tail,
                 since_ns=since_ns,
                 until_ns=until_ns,
-                alive=lambda: client.is_alive(run_dir) or self._lifecycle.is_awaited(row),
+                alive=lambda: self._lifecycle.is_up(row.id),
             )
         )
 

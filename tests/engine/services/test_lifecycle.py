@@ -22,7 +22,7 @@ from engine.kernel.cgroup import Limits, open_cgroup
 from engine.kernel.process import start_time
 from engine.local import LocalEngine
 from engine.model.container import ContainerSummary, CreateOptions
-from engine.monitor import protocol
+from engine.monitor import client, protocol
 from engine.monitor.client import MonitorSession
 from engine.services.lifecycle import Lifecycle
 from engine.storage.container_store import ContainerStore
@@ -176,6 +176,22 @@ def test_whoever_looks_gives_it_a_monitor_again(engine: LocalEngine, image: str)
         since_ns=row.started_ns, until_ns=time.time_ns(), filters=[("event", "die")]
     )
     assert [each.attributes["exitCode"] for each in told] == ["42"]
+
+
+def test_who_follows_a_log_goes_on_with_the_new_monitor(engine: LocalEngine, image: str) -> None:
+    says = "[ -e /go$n ] && { echo $n; n=$((n+1)); }"
+    loop = f"n=0; while [ ! -e /end ]; do {says}; sleep 0.01; done"
+    container = started(engine, image, "sh", "-c", loop)
+    root = Path(f"/proc/{row_of(engine, container).pid}/root")
+    with contextlib.closing(engine.containers.logs(container, follow=True)) as lines:
+        for number in range(3):
+            kill_monitor(engine, container)  # it is the follower that makes up for it
+            (root / f"go{number}").touch()
+            assert next(iter(lines)).text == b"%d" % number
+            assert client.is_alive(str(state_file(engine, container).parent))
+        (root / "end").touch()
+        assert list(lines) == []
+    assert engine.containers.wait(container) == 0
 
 
 def test_a_paused_one_stays_so_under_its_new_monitor(engine: LocalEngine, image: str) -> None:
