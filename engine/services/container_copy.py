@@ -182,7 +182,10 @@ class ContainerCopy:
                 self._store.get(row.id)  # raises NotFound
                 return
             if found.state not in ("running", "paused"):
-                yield self._resting(found)
+                try:
+                    yield self._resting(found)
+                finally:
+                    self._snapshots.release(row.id)
                 return
         with self._view(row) as view:  # it was started meanwhile
             yield view

@@ -48,7 +48,8 @@ _KERNEL = (
 
 class View(NamedTuple):
     """A file system to copy from or to: an open root, or one that is still to be mounted at
-    `place`. `container` is its name, "" for this host."""
+    `place`; without `upper` the one directory in `lower` is all of it. `container` is its name, ""
+    for this host."""
 
     container: str
     root: int = -1
@@ -364,6 +365,16 @@ def _opened(view: View) -> Iterator[int]:
         os.close(root)
 
 
+def _bind(source: str, place: str) -> None:
+    """A driver other than overlay2 has made the whole root."""
+    tree, point = open_tree(source), os.open(place, _PLACE | os.O_CLOEXEC)
+    try:
+        move_mount(tree, point)
+    finally:
+        os.close(tree)
+        os.close(point)
+
+
 def _mount(view: View) -> int:
     """As its next start would have it, in a mount namespace of this process alone."""
     unshare(CLONE_NEWNS)
@@ -372,7 +383,10 @@ def _mount(view: View) -> int:
         (target, open_tree(source, recursive=True), read_only)
         for source, target, read_only in view.mounts
     ]
-    mount_overlay(list(view.lower), view.upper, view.work, view.place)
+    if view.upper:
+        mount_overlay(list(view.lower), view.upper, view.work, view.place)
+    else:
+        _bind(view.lower[0], view.place)
     root = os.open(view.place, _PLACE | os.O_CLOEXEC)
     for target, tree, read_only in sorted(trees, key=lambda each: each[0].count("/")):
         if read_only:

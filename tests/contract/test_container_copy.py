@@ -10,11 +10,14 @@ import pytest
 from engine.engine import Cancel, Engine
 from engine.errors import Cancelled, Conflict, InvalidInput, NotFound
 from engine.model.container import CreateOptions
+from tests.contract.conftest import DRIVEN
 
 
 @pytest.fixture
 def container(engine: Engine, image: str) -> str:
-    return engine.containers.create(CreateOptions(image=image, name="box", network="none"))
+    return engine.containers.create(
+        CreateOptions(image=image, name="box", network="none", command=("sleep", "1000"))
+    )
 
 
 def test_a_path_says_what_is_there(engine: Engine, container: str) -> None:
@@ -74,6 +77,23 @@ def test_what_cannot_be_copied_is_refused(engine: Engine, container: str, tmp_pa
         copy_out("nobody", "/etc", str(tmp_path))
     with pytest.raises(NotFound, match="no such container: nobody"):
         copy_in(str(tmp_path), "nobody", "/")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("engine", DRIVEN, indirect=True)
+def test_files_are_copied_whatever_driver_makes_the_root(
+    engine: Engine, container: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    engine.containers.copy_in(str(tmp_path / "file"), "box", "/tmp/stopped")
+    engine.containers.start("box")
+    engine.containers.copy_in(str(tmp_path / "file"), "box", "/tmp/running")
+    for name in ("stopped", "running"):
+        engine.containers.copy_out("box", f"/tmp/{name}", str(tmp_path))
+        assert (tmp_path / name).read_bytes() == b"12345"
+    engine.containers.stop("box", timeout_seconds=0)
+    engine.containers.copy_out("box", "/tmp", str(tmp_path / "all"))
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["running", "stopped"]
 
 
 def test_a_copy_hears_a_cancel(engine: Engine, container: str, tmp_path: Path) -> None:
