@@ -32,6 +32,7 @@ _TICK_SECONDS = 0.1  # how often a wait that nobody can interrupt looks for canc
 _NOT_TLS = frozenset(
     ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
 )
+_TLS_ALERT, _TLS_HANDSHAKE = b"\x15", b"\x16"  # https://www.rfc-editor.org/rfc/rfc8446#section-5.1
 
 
 class PlainHTTP(Exception):
@@ -65,6 +66,28 @@ class Dialer:
         except BaseException:
             self.hang_up(sock)
             raise
+
+    def answers_http(self, origin: Origin) -> bool:
+        """True when a server that should speak TLS answers a greeting in something else; asked on
+        a connection of its own, which proves nothing and carries nothing. False where that is not
+        worth while: to load this machine's authorities takes longer than to ask a registry on it,
+        but not where certificates are named, or none are checked. Raises as `dial`."""
+        name = origin.name
+        if (
+            find_proxy(*origin[:3])
+            or self._hosts.is_insecure(name)
+            or self._hosts.has_certificates(name)
+        ):
+            return False
+        sock = self._connect(origin, None)
+        try:
+            sock.sendall(_greeting())
+            answer = sock.recv(1)
+        except OSError as error:
+            self.fail(origin, error)
+        finally:
+            self.hang_up(sock)
+        return answer not in (b"", _TLS_ALERT, _TLS_HANDSHAKE)
 
     def hang_up(self, sock: socket.socket) -> None:
         with self._lock:
@@ -248,6 +271,16 @@ class Dialer:
             text = str(reason or "failed").lower().replace("_", " ")
             raise Unavailable(f"{origin.name}: TLS: {text}") from error
         self.fail(origin, error)
+
+
+def _greeting() -> bytes:
+    """What a client says first in TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # it goes no further than this
+    said = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), said).do_handshake()
+    return said.read()
 
 
 def _begin_to_connect(family: int, address: Any) -> socket.socket:

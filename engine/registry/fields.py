@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import Any
 
 from engine.errors import InvalidInput
@@ -12,6 +11,8 @@ def read_toml(path: str) -> dict[str, Any] | None:
     """The document; None when there is no such file. Raises InvalidInput."""
     try:
         with open(path, "rb") as file:
+            import tomllib  # most machines have no such file
+
             return tomllib.load(file)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import select
-import shutil
 import signal
 import time
 
@@ -68,6 +67,8 @@ def erase_from_helper(name: str, server: str, timeout_seconds: float) -> bool:
 
 def _find(name: str) -> str:
     program = f"{_PREFIX}{name}"
+    import shutil  # it brings every way to compress
+
     path = shutil.which(program) if _NAME.fullmatch(name) else None
     if path is None:
         raise Unavailable(

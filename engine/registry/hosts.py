@@ -161,6 +161,13 @@ class Hosts:
         """True for loopback and what the settings call insecure."""
         return self.is_insecure(name) or is_loopback(urlsplit(f"//{name}").hostname or "")
 
+    def has_certificates(self, name: str) -> bool:
+        """True when the settings have some for `host[:port]`: it will speak TLS."""
+        trust = self._trusts.get(name, Trust())
+        return bool(trust.authorities or trust.clients) or any(
+            os.path.isdir(f"{directory}/{name}") for directory in self._certificate_directories
+        )
+
     def tls_context(self, name: str) -> ssl.SSLContext:
         """How to prove that a server is `host[:port]`. Raises InvalidInput for broken files."""
         with self._lock:
@@ -170,14 +177,16 @@ class Hosts:
             return context
 
     def _make_context(self, name: str) -> ssl.SSLContext:
-        context = ssl.create_default_context()
+        if self.is_insecure(name):
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        else:
+            context = ssl.create_default_context()  # loading the machine's authorities is 20 ms
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         # Python 3.13 sets it; authorities of private registries often lack what it asks for, and
         # docker and podman take them.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if self.is_insecure(name):
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
         for directory in self._certificate_directories:
             place = f"{directory}/{name}"
             if os.path.isdir(place):

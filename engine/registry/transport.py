@@ -176,6 +176,8 @@ class Transport:
     def speaks_tls(self, origin: Origin) -> bool:
         """True when a TLS connection stands (it is kept), False when the server speaks HTTP."""
         try:
+            if self.dialer.answers_http(origin):
+                return False
             connection, sock = self._open(origin)
         except PlainHTTP:
             return False

@@ -536,3 +536,69 @@ def test_pool_is_shared_by_threads(transport: Transport) -> None:
         for thread in threads:
             thread.join()
     assert not problems
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[ssl.SSLContext]:
+    """Contexts that loaded this machine's authorities."""
+    loaded: list[ssl.SSLContext] = []
+    genuine = ssl.SSLContext.load_default_certs
+
+    def load(context: ssl.SSLContext, *purpose: ssl.Purpose) -> None:
+        loaded.append(context)
+        genuine(context, *purpose)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", load)
+    return loaded
+
+
+def test_a_registry_on_this_machine_is_asked_for_tls_before_authorities_are_loaded(
+    transport: Transport, authority: Authority, loads: list[ssl.SSLContext]
+) -> None:
+    with FaultServer(hello) as server:
+        assert not transport.speaks_tls(split_url(f"https://{server.host}")[0])
+        assert get(transport, server.url) == b"hello"
+    assert loads == []
+    with FaultServer(hello, tls=authority.issue("unknown")) as server:
+        with pytest.raises(Unavailable, match="unknown authority"):
+            transport.speaks_tls(split_url(server.url)[0])
+        assert server.requests == []
+    assert len(loads) == 1
+
+
+def test_an_insecure_registry_needs_no_authorities(
+    etc: Path, authority: Authority, loads: list[ssl.SSLContext]
+) -> None:
+    with FaultServer(hello, tls=authority.issue("any")) as server:
+        (etc / "pydock").mkdir()
+        (etc / "pydock/config.toml").write_text(f'[registry."{server.host}"]\ninsecure = true\n')
+        insecure = Transport(Hosts(str(etc)), FAST, Cancel())
+        assert insecure.speaks_tls(split_url(server.url)[0])
+        assert get(insecure, server.url) == b"hello"
+        insecure.close()
+    assert loads == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_http"),
+    [(b"HTTP/1.1 400 Bad Request\r\n\r\n", True), (b"", False), (b"\x15\x03\x01", False)],
+)
+def test_what_asks_for_tls_is_a_greeting_and_no_more(
+    transport: Transport, answer: bytes, is_http: bool
+) -> None:
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client:
+                heard.append(client.recv(1 << 16))
+                client.sendall(answer)
+
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        host, port = listener.getsockname()
+        assert transport.dialer.answers_http(split_url(f"https://{host}:{port}")[0]) == is_http
+        server.join()
+    assert heard[0][:2] == b"\x16\x03"  # a record of a handshake
+    assert host.encode() not in heard[0]
