@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from engine.home import DEMO_ROOT, DEMO_RUN_ROOT, open_home
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.engine import Layers
     from engine.local import LocalEngine
 
@@ -19,12 +21,14 @@ def connect(
     *,
     demo: bool = False,
     starting: bool = False,
+    warn: Callable[[str], None] | None = None,
 ) -> LocalEngine:
     """The engine of this host over the given roots, or the demo's. Raises Unavailable when not
     root.
 
     `starting`: the caller will start a container next; its monitor boots while the engine is
-    imported, which takes as long.
+    imported, which takes as long. `warn` hears, a sentence each, what a start has changed on this
+    host.
     """
     if demo:
         root, run_root = root or DEMO_ROOT, run_root or DEMO_RUN_ROOT
@@ -38,7 +42,7 @@ def connect(
     from engine.local import LocalEngine
 
     try:
-        return LocalEngine(home, demo=demo, standby=standby)
+        return LocalEngine(home, demo=demo, standby=standby, warn=warn)
     except BaseException:
         if standby is not None:
             standby.kill()

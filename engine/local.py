@@ -25,6 +25,7 @@ from engine.storage.trash import remove_tree
 from engine.storage.volume_store import VolumeStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from engine.engine import Capability
@@ -46,7 +47,14 @@ if TYPE_CHECKING:
 class LocalEngine:
     """The face's Engine. Opening it repairs what killed processes left."""
 
-    def __init__(self, home: Home, *, demo: bool = False, standby: Standby | None = None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        *,
+        demo: bool = False,
+        standby: Standby | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
         self._home = home
         self._demo = demo
         self._streams = Streams()
@@ -68,6 +76,7 @@ class LocalEngine:
             network_store,
             self._open_networking,
             standby,
+            warn,
         )
         self.networks = NetworkService(home, network_store, container_store, self._open_networking)
         self.containers = ContainerService(

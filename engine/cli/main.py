@@ -273,7 +273,7 @@ def _run(words: Sequence[str], connect: Connect | None, output: Output) -> int:
     from engine.cli.call import Call
 
     root, run_root = taken.one("root") or None, taken.one("run-root") or None
-    connect = connect or _connector(root, run_root, starting=command.starts)
+    connect = connect or _connector(root, run_root, output, starting=command.starts)
     call = Call(arguments, output, connect, roots=(root, run_root))
     try:
         return command.run(call)
@@ -281,11 +281,16 @@ def _run(words: Sequence[str], connect: Connect | None, output: Output) -> int:
         call.close()
 
 
-def _connector(root: str | None, run_root: str | None, *, starting: bool) -> Connect:
+def _connector(
+    root: str | None, run_root: str | None, output: Output, *, starting: bool
+) -> Connect:
+    def warn(text: str) -> None:
+        output.warn(f"WARNING: {text}")
+
     def open_engine(demo: bool) -> Engine:
         from engine.connect import connect  # brings the whole engine: not for --help
 
-        return connect(root, run_root, demo=demo, starting=starting)
+        return connect(root, run_root, demo=demo, starting=starting, warn=warn)
 
     return open_engine
 

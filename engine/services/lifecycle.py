@@ -59,6 +59,7 @@ class Lifecycle:
         network_store: NetworkStore,
         networking: Callable[[], Networking],
         standby: Standby | None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self._home = home
         self._store = store
@@ -68,6 +69,7 @@ class Lifecycle:
         self._network_store = network_store
         self._networking = networking
         self._standby = standby  # for the first start
+        self._warn = warn  # hears what a start has changed on the host
 
     def close(self) -> None:
         """No monitor waits for a start that did not come."""
@@ -170,7 +172,7 @@ class Lifecycle:
 
         return Preparation(
             self._home, self._store, self._snapshots, self._volumes, self._network_store,
-            self._networking,
+            self._networking, self._warn,
         )  # fmt: skip
 
     def _disconnect(self, row: ContainerRow) -> None:

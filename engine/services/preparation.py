@@ -37,6 +37,7 @@ class Preparation:
         volumes: VolumeService,
         network_store: NetworkStore,
         networking: Callable[[], Networking],
+        warn: Callable[[str], None] | None,
     ) -> None:
         self._home = home
         self._store = store
@@ -44,6 +45,7 @@ class Preparation:
         self._volumes = volumes
         self._network_store = network_store
         self._networking = networking
+        self._warn = warn
 
     def specify(self, row: ContainerRow, size: tuple[int, int] | None) -> LaunchSpec:
         """Everything that its monitor must know; its network is there."""
@@ -154,7 +156,11 @@ class Preparation:
                 port, _, protocol = text.partition("/")
                 if (int(port), protocol or "tcp") not in published:
                     wanted.append(PortMapping(int(port), protocol or "tcp"))
-        return self._networking().connect(network.id, row.id, row.name, wanted)
+        endpoint = self._networking().connect(network.id, row.id, row.name, wanted)
+        if self._warn is not None:
+            for warning in endpoint.warnings:
+                self._warn(warning)
+        return endpoint
 
     def _overlay(self, row: ContainerRow) -> tuple[tuple[str, ...], str, str]:
         if os.path.isdir(f"{self._home.upper_dir(row.id)}/diff"):

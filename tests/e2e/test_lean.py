@@ -1,16 +1,12 @@
 """What a command loads, engine and all: one careless import costs it 1 to 30 ms."""
 
-import shutil
 import subprocess
 import sys
-from io import BytesIO
-from pathlib import Path
 
 import pytest
 
 from engine.connect import connect
 from engine.model.container import CreateOptions
-from tests.support.images import File, layout_tar, make_image
 
 pytestmark = pytest.mark.root
 
@@ -50,17 +46,10 @@ sys.exit(code)
 
 
 @pytest.fixture
-def image(roots: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One with a program, and a container that was never started: a row, so everything that
-    shows rows is loaded."""
-    program = shutil.which("busybox")
-    assert program
-    layer = {"bin": None, "bin/true": File(Path(program).read_bytes())}
-    layout = layout_tar(tmp_path_factory.mktemp("layout") / "image", {"a:1": make_image([layer])})
+def container(image: str) -> None:
+    """One that was never started: a row, so everything that shows rows is loaded."""
     with connect() as engine:
-        (reference,) = engine.images.load(BytesIO(layout))
-        engine.containers.create(CreateOptions(image=reference, name="one", command=("true",)))
-    return reference
+        engine.containers.create(CreateOptions(image=image, name="one", command=("true",)))
 
 
 def loaded(*words: str) -> tuple[str, set[str], set[str]]:
@@ -76,14 +65,16 @@ def loaded(*words: str) -> tuple[str, set[str], set[str]]:
 @pytest.mark.parametrize(
     ("words", "shown", "more"), [(["ps", "-a"], "one", PS), (["images"], "a   ", IMAGES)]
 )
-def test_a_list_imports_a_golden_list(image: str, words: list[str], shown: str, more: str) -> None:
+def test_a_list_imports_a_golden_list(
+    container: None, words: list[str], shown: str, more: str
+) -> None:
     said, ours, others = loaded(*words)
     assert shown in said
     assert ours - {*ENGINE.split(), *more.split()} == set()
     assert others - set(STANDARD.split()) == set()
 
 
-def test_a_run_imports_a_golden_list(image: str) -> None:
+def test_a_run_imports_a_golden_list(container: None, image: str) -> None:
     words = ("run", "--rm", "--network", "none", image, "true")
     _, ours, others = loaded(*words)
     assert ours - {*ENGINE.split(), *RUN.split()} == set()
