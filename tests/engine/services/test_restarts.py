@@ -116,7 +116,7 @@ def test_it_starts_again_with_what_it_has_written(engine: LocalEngine, image: st
 @pytest.mark.root
 def test_it_gives_up_after_the_number_of_failures(engine: LocalEngine, image: str) -> None:
     container = made(engine, image, "echo $$; exit 3", RestartPolicy("on-failure", 2))
-    until(lambda: state(engine, container) == "exited", seconds=30)
+    until(lambda: state(engine, container) == "exited")
     row = found(engine, container)
     assert (row.restart_count, row.summary.exit_code) == (2, 3)
     with contextlib.closing(engine.containers.logs(container)) as lines:
@@ -252,6 +252,7 @@ def test_a_host_goes_down_and_comes_up(engine: LocalEngine, image: str) -> None:
 @pytest.mark.root
 def test_one_that_does_not_start_is_told(engine: LocalEngine, image: str) -> None:
     container = made(engine, image, "rm /bin/sh; exec sleep 1000", ALWAYS)
+    until(lambda: engine.containers.top(container)[0].command == "sleep 1000")
     engine.system.halt()
     (outcome,) = engine.system.boot()
     assert outcome.name == found(engine, container).summary.name
@@ -261,7 +262,7 @@ def test_one_that_does_not_start_is_told(engine: LocalEngine, image: str) -> Non
 @pytest.mark.root
 def test_what_cannot_start_does_not_loop(engine: LocalEngine, image: str) -> None:
     container = made(engine, image, "rm /bin/sh; exit 1", ALWAYS)
-    until(lambda: state(engine, container) == "exited", seconds=30)
+    until(lambda: state(engine, container) == "exited")
     row = found(engine, container)
     assert "sh" in row.summary.error
     assert row.summary.exit_code == 127
