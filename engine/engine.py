@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from engine.model.registry import LoggedIn, LoggedOut, RegistrySettings, SearchResult
     from engine.model.stats import HostSample, StatsSample
     from engine.model.system import Counts, Damage, EngineInfo, Outcome
+    from engine.model.update import Changes
     from engine.model.volume import Usage, VolumeSummary
 
 T_co = TypeVar("T_co", covariant=True)
@@ -155,6 +156,10 @@ class Containers(Protocol):
     def pause(self, ref: str) -> None: ...
     def unpause(self, ref: str) -> None: ...
     def rename(self, ref: str, name: str) -> None: ...
+    def update(self, ref: str, changes: Changes) -> None:
+        """Its limits and its restart policy are others, also while it runs; or nothing is."""
+        ...
+
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None: ...
     def wait(self, ref: str, *, cancel: Cancel | None = None) -> int:
         """The exit code, once it has stopped."""

@@ -66,6 +66,7 @@ OTHERS = {
     "tag": "images:TAG",
     "top": "containers:TOP",
     "unpause": "lifecycle:UNPAUSE",
+    "update": "update:UPDATE",
     "wait": "lifecycle:WAIT",
 }
 GROUPS = {
@@ -95,6 +96,7 @@ GROUPS = {
             "stop": "lifecycle:STOP",
             "top": "containers:TOP",
             "unpause": "lifecycle:UNPAUSE",
+            "update": "update:UPDATE",
             "wait": "lifecycle:WAIT",
         },
     ),
@@ -174,7 +176,7 @@ _ALIASES = {
 _HIDDEN = {"container": {"cleanup": "lifecycle:CLEANUP"}}
 _NOT_YET = (
     "build builder buildx checkpoint compose config connect context disconnect node plugin "
-    "secret service stack swarm trust update"
+    "secret service stack swarm trust"
 )  # fmt: skip
 GLOBALS = (
     Flag("root", "Where images and containers are kept", kind="string"),

@@ -189,14 +189,19 @@ class Cgroup:
         from engine.kernel import cgroup_settings  # most containers have none
 
         for controller in sorted(cgroup_settings.controllers(settings)):
-            found = self.directory("blkio") if controller == "io" else None
-            found = found or self.directory(controller)
-            if found is None:
-                raise failure("mkdir", errno.EOPNOTSUPP, controller)
-            version, directory = found
-            if version == 2 and self._v2:
-                self._v2.enable(controller)
+            version, directory = self.ready(controller)
             cgroup_settings.apply(settings, version, controller, directory)
+
+    def ready(self, controller: str) -> tuple[int, str]:
+        """The version and the directory where v2's `controller` can be set. Raises OSError
+        EOPNOTSUPP when the host lacks it."""
+        found = self.directory("blkio") if controller == "io" else None
+        found = found or self.directory(controller)
+        if found is None:
+            raise failure("mkdir", errno.EOPNOTSUPP, controller)
+        if found[0] == 2 and self._v2:
+            self._v2.enable(controller)
+        return found
 
     def limits(self) -> Limits:
         """What holds now, as the kernel gives it back."""

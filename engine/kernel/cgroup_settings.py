@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     # Controller; files, of which the first that there is counts; what to write.
     Write = tuple[str, tuple[str, ...], str]
 
-CONTROLLERS = {"memory": "memory", "cpu": "cpu", "cpuset": "cpuset", "blockIO": "io"}
+CONTROLLERS = {
+    "memory": "memory", "cpu": "cpu", "cpuset": "cpuset", "blockIO": "io", "pids": "pids",
+}  # fmt: skip
 _THROTTLES = {  # v1's file, v2's key
     "throttleReadBpsDevice": ("read_bps_device", "rbps"),
     "throttleWriteBpsDevice": ("write_bps_device", "wbps"),
@@ -43,8 +45,17 @@ def apply(settings: "Settings", version: int, controller: str, directory: str) -
 
     Raises OSError EOPNOTSUPP with the name of a file that this kernel does not have.
     """
-    writes = _v1(settings) if version == 1 else _v2(settings, directory)
-    for name, files, text in writes:
+    for path, text in writes(settings, version, controller, directory):
+        write_file(path, text.encode())
+
+
+def writes(
+    settings: "Settings", version: int, controller: str, directory: str
+) -> "Iterator[tuple[str, str]]":
+    """Paths of files and what to write there, one after the other: the next may depend on what the
+    one before has done. Raises as `apply`."""
+    found = _v1(settings) if version == 1 else _v2(settings, directory)
+    for name, files, text in found:
         if name != controller:
             continue
         path = next(
@@ -52,12 +63,16 @@ def apply(settings: "Settings", version: int, controller: str, directory: str) -
         )
         if not path:
             raise failure("write", errno.EOPNOTSUPP, f"{directory}/{files[0]}")
-        write_file(path, text.encode())
+        yield path, text
 
 
 def _v1(settings: "Settings") -> "Iterator[Write]":
     for name, value in settings.items():
-        if name == "memory.swap":
+        if name == "memory.limit":
+            yield "memory", ("memory.limit_in_bytes",), str(value)
+        elif name == "pids.limit":
+            yield "pids", ("pids.max",), _or_max(value)
+        elif name == "memory.swap":
             yield "memory", ("memory.memsw.limit_in_bytes",), str(value)
         elif name == "memory.reservation":
             yield "memory", ("memory.soft_limit_in_bytes",), str(value)
@@ -82,7 +97,11 @@ def _v1(settings: "Settings") -> "Iterator[Write]":
 
 def _v2(settings: "Settings", directory: str) -> "Iterator[Write]":
     for name, value in settings.items():
-        if name == "memory.swap":
+        if name == "memory.limit":
+            yield "memory", ("memory.max",), str(value)
+        elif name == "pids.limit":
+            yield "pids", ("pids.max",), _or_max(value)
+        elif name == "memory.swap":
             limit = read_file(f"{directory}/memory.max").strip()
             swap = "max"
             if value != _UNLIMITED and limit != b"max":
@@ -110,6 +129,10 @@ def _v2(settings: "Settings", directory: str) -> "Iterator[Write]":
             _, key = _THROTTLES[name.partition(".")[2]]
             for major, minor, rate in value:
                 yield "io", ("io.max",), f"{major}:{minor} {key}={rate}"
+
+
+def _or_max(value: int) -> str:
+    return "max" if value == _UNLIMITED else str(value)
 
 
 def cpu_weight(shares: int) -> int:

@@ -37,7 +37,7 @@ def check_name(name: str) -> str:
 def resolve(options: CreateOptions, image: ImageConfig, container_id: str) -> dict[str, Any]:
     """Everything that `start` needs. Raises InvalidInput."""
     argv = _argv(options, image)
-    _check_limits(options)
+    check_limits(options)
     hostname = options.hostname or container_id[:12]
     _check_hostname(hostname)
     if options.volatile and not options.auto_remove:
@@ -151,7 +151,8 @@ def _check_hostname(name: str) -> None:
         raise InvalidInput(f"invalid hostname {name!r}", "letters, digits, dots and dashes")
 
 
-def _check_limits(options: CreateOptions) -> None:
+def check_limits(options: CreateOptions) -> None:
+    """Raises InvalidInput in docker's words."""
     if 0 < options.memory_bytes < MINIMUM_MEMORY_BYTES:
         raise InvalidInput("minimum memory limit allowed is 6MB", "raise --memory")
     cores = os.cpu_count() or 1

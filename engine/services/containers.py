@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from engine.model.event import Event
     from engine.model.image_config import ImageConfig
     from engine.model.stats import StatsSample
+    from engine.model.update import Changes
     from engine.oci.digest import ChainID
     from engine.services.container_copy import ContainerCopy
     from engine.services.container_files import ContainerFiles
@@ -451,6 +452,15 @@ class ContainerService:
                     "choose another one",
                 )
             self._lifecycle.rename(row, name)
+
+    def update(self, ref: str, changes: Changes) -> None:
+        """See services.update."""
+        from engine.services.restarts import Restarts
+        from engine.services.update import update
+
+        with self._locked(ref) as row:
+            update(self._home, self._store, Restarts(self._home, self._store), row, changes)
+            self._lifecycle.tell(row, "update")
 
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         """The container, its writable layer and its log are gone. Raises Conflict while it runs

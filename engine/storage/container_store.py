@@ -138,6 +138,13 @@ class ContainerStore:
                 f"UPDATE container SET {text} WHERE id=?", (*columns.values(), container_id)
             )
 
+    def set_config(self, container_id: str, config: dict[str, Any]) -> None:
+        """Another one; nothing happens when the container has gone."""
+        with self._database.transaction() as cursor:
+            cursor.execute(
+                "UPDATE container SET config=? WHERE id=?", (json.dumps(config), container_id)
+            )
+
     def rename(self, container_id: str, name: str) -> None:
         """Raises Conflict when the name is taken."""
         try:

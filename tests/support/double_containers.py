@@ -24,6 +24,7 @@ from engine.model.stats import StatsSample
 from tests.support.double_files import DoubleFiles
 from tests.support.double_process import SIGKILL, DoubleSession, Process
 from tests.support.double_streams import Channel
+from tests.support.double_update import DoubleUpdate
 from tests.support.double_world import GIB, Record, World
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _FIRST_FREE_PORT = 32768
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class DoubleContainers(DoubleFiles):
+class DoubleContainers(DoubleUpdate, DoubleFiles):
     def __init__(self, world: World, images: "DoubleImages", volumes: "DoubleVolumes") -> None:
         super().__init__(world, images)
         self._volumes = volumes
