@@ -202,7 +202,7 @@ def test_pause_kill_rename_and_wait(debian: str, pydock: Pydock) -> None:
 
 
 def test_flags_that_are_not_built_are_refused(debian: str, pydock: Pydock) -> None:
-    for flag in ("--restart=always", "--health-cmd=true"):
+    for flag in ("--link=db", "--health-cmd=true"):
         refused = pydock("run", flag, debian, "true", check=False)
         assert refused.returncode == 125
         assert flag.partition("=")[0] in refused.stderr
