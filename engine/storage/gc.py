@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from engine.named_tuple import NamedTuple
 from engine.oci.digest import ChainID
 from engine.oci.reference import parse_reference
 from engine.storage import content, leases, reserve
-from engine.storage.trash import discard, remove_tree
+from engine.storage.trash import discard, remove_all
 
 if TYPE_CHECKING:
     import sqlite3
@@ -128,8 +129,7 @@ def empty_trash(home: Home) -> None:
         return
     with _locked(f"{home.root}/lock/trash", wait_seconds=0) as held:
         if held:
-            for name in os.listdir(f"{home.root}/trash"):
-                remove_tree(f"{home.root}/trash/{name}")
+            remove_all(f"{home.root}/trash", os.listdir(f"{home.root}/trash"))
 
 
 def sweep(home: Home, database: Database, doomed: Collection[str] = ()) -> Swept:
@@ -153,8 +153,7 @@ def sweep(home: Home, database: Database, doomed: Collection[str] = ()) -> Swept
             os.unlink(_marker(home))
     # With the lock, so that no start waits for what we remove.
     with _locked(f"{home.root}/lock/trash", wait_seconds=0):
-        for place in trash:
-            remove_tree(place)
+        remove_all(f"{home.root}/trash", map(os.path.basename, trash))
     return Swept(tuple(rows.chains), rows.freed_bytes)
 
 
@@ -173,14 +172,14 @@ def _drop_rows(cursor: sqlite3.Cursor, doomed: Collection[str]) -> _Rows:
             "ORDER BY depth DESC"
         ).fetchall()
     ]
-    cursor.executemany("DELETE FROM chain WHERE chain_id=?", [(chain,) for chain in chains])
+    _delete(cursor, "chain", "chain_id", chains)
     layers = cursor.execute(
         """
         SELECT id, disk_bytes FROM layer WHERE id NOT IN (SELECT layer FROM chain)
         AND id NOT IN (SELECT key FROM lease_item WHERE kind='layer')
         """
     ).fetchall()
-    cursor.executemany("DELETE FROM layer WHERE id=?", [(layer,) for layer, _ in layers])
+    _delete(cursor, "layer", "id", [layer for layer, _ in layers])
     young = time.time_ns() - GRACE_SECONDS * 1_000_000_000
     # Rows without an image are a killed removal's, unless somebody is bringing something in.
     (alone,) = cursor.execute("SELECT NOT EXISTS(SELECT 1 FROM lease)").fetchone()
@@ -195,9 +194,17 @@ def _drop_rows(cursor: sqlite3.Cursor, doomed: Collection[str]) -> _Rows:
         ).fetchall()
         if alone or digest in doomed or created_ns < young
     ]
-    cursor.executemany("DELETE FROM blob WHERE digest=?", [(digest,) for digest, _ in blobs])
+    _delete(cursor, "blob", "digest", [digest for digest, _ in blobs])
     freed = sum(size for _, size in layers) + sum(size for _, size in blobs)
     return _Rows(chains, [layer for layer, _ in layers], [digest for digest, _ in blobs], freed)
+
+
+def _delete(cursor: sqlite3.Cursor, table: str, key: str, values: Sequence[str]) -> None:
+    """Those rows are gone, by one statement: half of what one for each takes."""
+    cursor.execute(
+        f"DELETE FROM {table} WHERE {key} IN (SELECT value FROM json_each(?))",
+        (json.dumps(values),),
+    )
 
 
 class Files(NamedTuple):

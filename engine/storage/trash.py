@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+from collections.abc import Iterable
 
 from engine.home import Home
 
@@ -22,10 +23,16 @@ def discard(home: Home, path: str) -> str:
 def remove_tree(path: str) -> None:
     """Nothing is at `path`; it was a file or a directory with whatever is below it."""
     parent, name = os.path.split(path)
+    remove_all(parent, [name])
+
+
+def remove_all(parent: str, names: Iterable[str]) -> None:
+    """None of `names` is in the directory `parent`, which may be gone itself."""
     with contextlib.suppress(FileNotFoundError):
         descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            remove_at(descriptor, os.fsencode(name))
+            for name in names:
+                remove_at(descriptor, os.fsencode(name))
         finally:
             os.close(descriptor)
 
@@ -42,28 +49,26 @@ def remove_at(directory: int, name: bytes) -> None:
     except IsADirectoryError:
         pass
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    stack = [name]
+    stack = [(name, False)]  # whether all in it was seen to go
     late = 0
     while stack:
-        current = stack[-1]
-        try:
-            descriptor = os.open(current, flags, dir_fd=directory)
-        except FileNotFoundError:
-            stack.pop()
-            continue
-        below: list[bytes] = []
-        try:
-            with os.scandir(descriptor) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        below.append(current + b"/" + os.fsencode(entry.name))
-                    else:
-                        with contextlib.suppress(FileNotFoundError):
-                            os.unlink(entry.name, dir_fd=descriptor)
-        finally:
-            os.close(descriptor)
-        if below:
-            stack += below
+        current, is_emptied = stack.pop()
+        if not is_emptied:
+            try:
+                descriptor = os.open(current, flags, dir_fd=directory)
+            except FileNotFoundError:
+                continue
+            stack.append((current, True))
+            try:
+                with os.scandir(descriptor) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            stack.append((current + b"/" + os.fsencode(entry.name), False))
+                        else:
+                            with contextlib.suppress(FileNotFoundError):
+                                os.unlink(entry.name, dir_fd=descriptor)
+            finally:
+                os.close(descriptor)
             continue
         try:
             os.rmdir(current, dir_fd=directory)
@@ -73,5 +78,4 @@ def remove_at(directory: int, name: bytes) -> None:
             late += 1
             if error.errno != errno.ENOTEMPTY or late == _LATE:
                 raise
-            continue
-        stack.pop()
+            stack.append((current, False))

@@ -81,8 +81,8 @@ REMOVING = {
     "rows dropped": ("engine.storage.gc:_drop_rows", "after", True),
     "rows gone, files there": ("engine.storage.gc:list_files", "after", True),
     "half of the files": ("engine.storage.gc:discard", "after", True),
-    "all in the trash": ("engine.storage.gc:remove_tree", "before", True),
-    "half of the trash": ("engine.storage.gc:remove_tree", "after", True),
+    "all in the trash": ("engine.storage.gc:remove_all", "before", True),
+    "half of the trash": ("engine.storage.trash:remove_at", "after", True),
 }
 
 

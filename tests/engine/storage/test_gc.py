@@ -348,3 +348,22 @@ def test_layer_helper_is_deterministic() -> None:
     """The killed processes above import these very layers."""
     assert layer(directory(b"etc") + file(b"etc/os", b"base" * 1000) + END) == BASE
     assert isinstance(BASE, Layer)
+
+
+def test_rows_go_by_one_statement_a_table_however_many_they_are(
+    store: Store, images: ImageStore
+) -> None:
+    for number in range(12):
+        data = b"%d" % number
+        each = [layer(file(b"f%d" % depth, data) + END) for depth in range(3)]
+        bring_in(store, each, reference=parse_reference(f"many:{number}").full)
+    wanted = {each.row.id: each.references for each in images.list_()}
+    images.drop(wanted)
+    said: list[str] = []
+    with store.database.transaction() as cursor:
+        cursor.connection.set_trace_callback(said.append)
+    plan = gc.plan(store.home, store.database)
+    assert (len(wanted), len(plan.layers)) == (12, 36)
+    # What a foreign key does for a row is told as its statement once more.
+    deletions = dict.fromkeys(line for line in said if line.startswith("DELETE FROM"))
+    assert [line.split()[2] for line in deletions] == ["chain", "layer", "blob"]
