@@ -50,6 +50,7 @@ ELSEWHERE = {
     "engine/registry/servers.py": "tests/engine/registry/test_mirrors.py",
     "engine/registry/source.py": "tests/engine/registry/test_sources.py",
     "engine/registry/upload.py": "tests/engine/registry/test_push.py",
+    "engine/runtime/plan_version.py": "tests/engine/runtime/test_plan.py",
     "engine/runtime/seccomp_default.py": "tests/engine/runtime/test_seccomp_profile.py",
     "engine/services/*.py": "tests/contract",
     "engine/storage/du.py": "tests/engine/storage/test_usage.py",

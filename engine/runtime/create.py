@@ -28,6 +28,7 @@ from engine.kernel.namespaces import CLONE_NEWPID, open_namespace, setns
 from engine.kernel.process import clone3, pidfd_send_signal
 from engine.runtime import init
 from engine.runtime.failure import StepError, Where
+from engine.runtime.plan_version import PLAN_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing and collections cost a lean process more than all of its mounts
@@ -35,8 +36,6 @@ if TYPE_CHECKING:  # typing and collections cost a lean process more than all of
     from typing import Any, NoReturn
 
     Plan = dict[str, Any]  # engine.runtime.plan says what is in it
-
-PLAN_VERSION = 2  # changes whenever a key of the plan does, or what it means
 
 _SIGKILL = 9
 _MESSAGE_BYTES = 1 << 16

@@ -13,8 +13,8 @@ from typing import Any
 
 from engine.errors import InvalidInput, Unsupported
 from engine.kernel import capabilities, cgroup, mount, namespaces
-from engine.runtime.create import PLAN_VERSION
 from engine.runtime.fields import list_of, number_of, object_of, text_of
+from engine.runtime.plan_version import PLAN_VERSION
 from engine.runtime.seccomp_profile import compile_profile, filter_flags
 
 Config = dict[str, Any]

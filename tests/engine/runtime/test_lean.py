@@ -12,8 +12,9 @@ engine.errors engine.kernel engine.kernel.capabilities engine.kernel.cgroup
 engine.kernel.cgroup_v1 engine.kernel.cgroup_v2 engine.kernel.files engine.kernel.libc
 engine.kernel.mount engine.kernel.namespaces engine.kernel.overlay engine.kernel.process
 engine.kernel.seccomp engine.kernel.tty engine.runtime engine.runtime.create engine.runtime.exec
-engine.runtime.failure engine.runtime.init engine.runtime.rootfs engine.runtime.users errno fcntl gc
-genericpath os os.path posixpath resource select stat struct types
+engine.runtime.failure engine.runtime.init engine.runtime.plan_version engine.runtime.rootfs
+engine.runtime.users errno fcntl gc genericpath os os.path posixpath resource select stat struct
+types
 """
 
 

@@ -12,8 +12,8 @@ from engine.errors import EngineError, InvalidInput, Unsupported
 from engine.kernel import mount, namespaces
 from engine.kernel.cgroup import DEVICES
 from engine.runtime.bundle import make_config
-from engine.runtime.create import PLAN_VERSION
 from engine.runtime.plan import make_plan
+from engine.runtime.plan_version import PLAN_VERSION
 
 KEYS = {
     "version keyring namespaces cgroup_namespace joins cgroup limits settings device_rules overlay "
