@@ -156,14 +156,6 @@ class Registry:
             time.sleep(0.01)
         raise RuntimeError(f"docker-registry does not start:\n{self._log.read_text()}")
 
-    def count(self, method: str, path: str) -> int:
-        """How many requests of this kind it has answered, by its log."""
-        wanted = f"http.request.method={method} "
-        return sum(
-            "response completed" in line and wanted in line and f"http.request.uri={path} " in line
-            for line in self._log.read_text().replace('"', "").splitlines()
-        )
-
     def connect(self) -> http.client.HTTPConnection:
         """A plain client's connection, for pushing what a test needs."""
         if self.tls:
