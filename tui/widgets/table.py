@@ -138,6 +138,8 @@ class ListTable(Movable):
         if first or (quiet and (not same or now - self._sorted_at >= SETTLE_SECONDS)):
             self.rows = self._in_order(rows)
             self._sorted_at = now
+            if first:
+                self.top = 0  # where it was scrolled to for the order before says nothing
         else:
             last = len(known)
             self.rows = sorted(rows, key=lambda row: known.get(row.key, last))

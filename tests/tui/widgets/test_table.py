@@ -111,6 +111,18 @@ async def test_marks_are_what_a_verb_acts_on() -> None:
         assert widget.marks == {"c"}
 
 
+async def test_the_first_order_begins_at_the_top() -> None:
+    widget = table()
+    async with Stage(widget).run_test(size=(60, 4)) as pilot:
+        await pilot.pause()
+        widget.put(rows(*((name, None) for name in "abcde")))
+        widget.go("e")
+        assert widget.top == 2
+        widget.put(rows(("a", 1.0), ("b", 2.0), ("c", 3.0), ("d", 5.0), ("e", 4.0)))
+        assert [line[3:5] for line in text_of(widget)[1:]] == ["d ", "e ", "c "]
+        assert widget.key == "e"
+
+
 async def test_only_changed_rows_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     widget = table()
     async with Stage(widget).run_test(size=(60, 6)) as pilot:
