@@ -38,6 +38,7 @@ class Action(NamedTuple):
     danger: bool = False  # something may be lost
     takes: str = ""  # what `run` wants as a second argument: it is asked for in the `:` line
     begin: Callable[[Any], str] = nothing  # what stands there already
+    asks: bool = False  # `run` asks for it in a sheet of its own, where it is ""
 
     @property
     def scope(self) -> str:

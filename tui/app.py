@@ -15,7 +15,7 @@ from textual.widget import Widget
 from engine.aio import offload
 from engine.engine import Engine
 from engine.errors import EngineError
-from tui import prune, theme
+from tui import crash, prune, theme
 from tui.actions import Action, Registry
 from tui.feed import KINDS, Feed
 from tui.jobs import Jobs
@@ -30,7 +30,8 @@ from tui.panes.volumes import VolumesPane
 from tui.store import Store
 from tui.terminal import Terminal
 from tui.theme import Theme
-from tui.transfers import pull
+from tui.transfers import offer, pull
+from tui.unfinished import Unfinished
 from tui.widgets.canvas import Part
 from tui.widgets.command import CommandLine
 from tui.widgets.drawn import Drawn, Movable
@@ -113,6 +114,8 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
         }
         self.registry = Registry(actions, DEFAULT | numbers)
         self.jobs = Jobs(self._jobs_changed)
+        kept_in = crash.directory(os.environ) / "transfers"
+        self.unfinished = Unfinished(kept_in, engine.info.root_id)
         self.panes = [made() for made in PANES]
         self.pane = next((p for p in self.panes if p.TITLE.lower() == pane), self.panes[0])
         self._ref = ref
@@ -140,6 +143,7 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
         await self.screen.mount(self.pane)
         if self._ref:
             self.pane.seek(self._ref)
+        offer(self)
         self.run_worker(self.feed.run(), name="feed")
         self.set_interval(AGE_SECONDS, lambda: self._changed("ages", frozenset()))
 
@@ -276,7 +280,7 @@ class ConsoleApp(OutputApp, inherit_bindings=False):
         reason = action.enabled(owner)
         if reason:
             self.flash.say((f"{action.title}: ", "strong bold"), (reason, "text"))
-        elif action.takes and not argument:
+        elif action.takes and not argument and not action.asks:
             self.command.open(f"{action.word} {action.begin(owner)}")
         else:
             try:

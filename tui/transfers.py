@@ -5,15 +5,19 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import IO, TYPE_CHECKING, TypeVar
 
 from engine.aio import offload
 from engine.engine import Cancel, OnProgress
 from engine.errors import Cancelled, Conflict, EngineError, NotFound, Unavailable
 from engine.model.container import ContainerSummary
-from engine.model.image import ImageSummary
+from engine.model.image import ImageSummary, Pushed
+from engine.oci.reference import parse_reference
 from tui import format
+from tui.dialogs.push import PushOrder
 from tui.jobs import SUBJECT
+from tui.unfinished import Mark, Transfer
 from tui.widgets.canvas import Part, middle
 
 if TYPE_CHECKING:
@@ -25,7 +29,11 @@ Work = Callable[[OnProgress, Cancel], T]
 
 async def pull(console: "ConsoleApp", ref: str) -> None:
     """Bring an image here."""
-    call = console.engine.images.pull
+    await _pull(console, Transfer("pull", ref, (ref,)))
+
+
+async def _pull(console: "ConsoleApp", transfer: Transfer) -> None:
+    call, (ref,) = console.engine.images.pull, transfer.names
 
     def done(row: ImageSummary, took: str) -> str:
         return f" pulled in {took}, {format.size(row.size_bytes)} unpacked"
@@ -36,24 +44,69 @@ async def pull(console: "ConsoleApp", ref: str) -> None:
         ref,
         lambda progress, cancel: call(ref, progress=progress, cancel=cancel),
         done,
-        kept="what came is kept",
+        transfer=transfer,
     )
 
 
-async def push(console: "ConsoleApp", image: ImageSummary, name: str) -> None:
-    """Bring an image to the registry that its name says; one that it has not yet becomes its."""
-    images = console.engine.images
-    if name not in image.references:
-        await offload(images.tag, image.id, name)
-        console.feed.touch("images")
-    await _job(
-        console,
-        "push",
-        name,
-        lambda progress, cancel: images.push(name, progress=progress, cancel=cancel),
-        lambda pushed, took: f" pushed in {took}, digest {pushed.digest[:19]}",
-        kept="what arrived is kept",
-    )
+async def push(console: "ConsoleApp", image: ImageSummary, order: PushOrder) -> None:
+    """Bring an image to the registry that its name says; one that it has not yet becomes its. Or
+    every tag of the name's repository that is here."""
+    subject = order.target
+    if order.all_tags:
+        subject = parse_reference(order.target).familiar_name
+        names = await offload(_tags, console, subject)
+    else:
+        names = (order.target,)
+        if order.target not in image.references:
+            await offload(console.engine.images.tag, image.id, order.target)
+            console.feed.touch("images")
+    await _push(console, Transfer("push", subject, names, order.compression))
+
+
+def _tags(console: "ConsoleApp", repository: str) -> tuple[str, ...]:
+    found = console.engine.images.list(filters=[("reference", repository)])
+    names = (name for image in found for name in image.references)
+    tags = sorted(name for name in names if name.startswith(f"{repository}:"))
+    if not tags:
+        raise NotFound(
+            f"an image does not exist locally with the tag: {repository}",
+            f"tag it first: {repository}:TAG",
+        )
+    return tuple(tags)
+
+
+async def _push(console: "ConsoleApp", transfer: Transfer) -> None:
+    def work(progress: OnProgress, cancel: Cancel) -> list[Pushed]:
+        call, compression = console.engine.images.push, transfer.compression
+        return [
+            call(name, compression=compression, progress=progress, cancel=cancel)
+            for name in transfer.names
+        ]
+
+    def done(pushed: list[Pushed], took: str) -> str:
+        if len(pushed) > 1:
+            return f" pushed in {took}, {len(pushed)} tags"
+        return f" pushed in {took}, digest {pushed[0].digest[:19]}"
+
+    await _job(console, "push", transfer.subject, work, done, transfer=transfer)
+
+
+TRANSFERS = {"pull": _pull, "push": _push}
+KEPT = {"pull": "what came is kept", "push": "what arrived is kept"}
+
+
+def offer(console: "ConsoleApp") -> None:
+    """What a console before this one did not finish can be resumed; say so."""
+    left = [transfer for transfer in console.unfinished.left() if transfer.verb in TRANSFERS]
+    for each in left:
+        console.jobs.stopped[each.verb, each.subject] = partial(TRANSFERS[each.verb], console, each)
+    if left:
+        last, more = left[-1], len(left) - 1
+        said: list[Part] = [(f"{last.verb} ", "text"), (middle(last.subject, SUBJECT), "strong")]
+        said.append((f" and {more} more" if more else "", "text"))
+        words = "were" if more else "was"
+        said.append((f" {words} not finished   ", "text"))
+        console.flash.say(*said, (":resume", "text bold"), (" goes on", "dim"))
 
 
 async def save(console: "ConsoleApp", refs: list[str], path: str) -> None:
@@ -106,10 +159,10 @@ async def _job(
     work: Work[T],
     done: Callable[[T, str], str],
     *,
-    kept: str = "",
+    transfer: Transfer | None = None,
 ) -> None:
-    """Do it, and say how it went: `done(value, "1.2 s")` goes on from the subject. With `kept`,
-    which says what is there after a cut, it can be resumed."""
+    """Do it, and say how it went: `done(value, "1.2 s")` goes on from the subject. A `transfer` can
+    be resumed after a cut, also by the next console."""
     flash, jobs = console.flash, console.jobs
     named = middle(subject, SUBJECT)  # what became of it has room too
     if jobs.find(verb, subject):
@@ -117,26 +170,32 @@ async def _job(
         return
 
     async def again() -> None:
-        await _job(console, verb, subject, work, done, kept=kept)
+        await _job(console, verb, subject, work, done, transfer=transfer)
 
     began = time.monotonic()
     jobs.stopped.pop((verb, subject), None)
-    try:
-        value = await jobs.run(verb, subject, work)
-    except Cancelled:
-        said: list[Part] = [(f"{verb} ", "text"), (named, "strong"), (" cancelled", "text")]
-        if kept:
-            jobs.stopped[verb, subject] = again
-            said += [(f"; {kept}   ", "text"), (":resume", "text bold"), (" goes on", "dim")]
-        flash.say(*said)
-    except EngineError as error:
-        if kept and isinstance(error, Unavailable):
-            jobs.stopped[verb, subject] = again
-        console.fail(f"{verb} {named} failed", error)
-    else:
-        seconds = time.monotonic() - began
-        took = f"{seconds:.1f} s" if seconds < 60 else format.span(seconds)
-        flash.say((named, "strong"), (done(value, took), "text"))
+    noted = console.unfinished.begin(transfer) if transfer else contextlib.nullcontext(Mark())
+    with noted as mark:
+        try:
+            value = await jobs.run(verb, subject, work)
+        except Cancelled:
+            said: list[Part] = [(f"{verb} ", "text"), (named, "strong"), (" cancelled", "text")]
+            if transfer:
+                jobs.stopped[verb, subject] = again
+                said.append((f"; {KEPT[verb]}   ", "text"))
+                said += [(":resume", "text bold"), (" goes on", "dim")]
+            flash.say(*said)
+        except EngineError as error:
+            if transfer and isinstance(error, Unavailable):
+                jobs.stopped[verb, subject] = again
+            else:
+                mark.finished = True
+            console.fail(f"{verb} {named} failed", error)
+        else:
+            mark.finished = True
+            seconds = time.monotonic() - began
+            took = f"{seconds:.1f} s" if seconds < 60 else format.span(seconds)
+            flash.say((named, "strong"), (done(value, took), "text"))
     console.feed.touch("images")
 
 

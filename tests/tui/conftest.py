@@ -1,6 +1,7 @@
 """Console tests stand at one moment, in UTC."""
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,11 @@ HOUR = 3600.0
 
 
 @pytest.fixture(autouse=True)
-def _one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _one_moment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(time, "time_ns", lambda: NOW_NS)
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setenv("XDG_CONFIG_HOME", "/nonexistent")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     time.tzset()
     monkeypatch.setattr(app, "HOLD_SECONDS", HOUR)
     monkeypatch.setattr(pane, "DWELL_SECONDS", 0.02)

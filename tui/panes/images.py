@@ -13,6 +13,7 @@ from engine.model.image import ImageSummary
 from tui import format, jobs, prune, transfers
 from tui.actions import Action
 from tui.dialogs.confirm import Confirm
+from tui.dialogs.push import Push
 from tui.panes.image_detail import (
     Config,
     ImageFacts,
@@ -220,9 +221,14 @@ class ImagesPane(Pane):
         self.console.feed.touch("images")
 
     async def push(self, name: str) -> None:
-        """The image under the cursor, to the registry that the name says."""
-        if self.image is not None:
-            await transfers.push(self.console, self.image, name)
+        """The image under the cursor, to the registry that a name says; where, and how, is asked
+        for first."""
+        image = self.image
+        if image is not None:
+            sheet = Push(self.title_of(self.key), name or _named(self))
+            order = await self.console.open(sheet)
+            if order is not None:
+                await transfers.push(self.console, image, order)
 
     async def save(self, path: str) -> None:
         """The marked images, or the one under the cursor, in one archive."""
@@ -355,7 +361,7 @@ ImagesPane.ACTIONS = (
         _one,
         hint=True,
         takes="a name",
-        begin=_named,
+        asks=True,
     ),
     Action(
         "images.save",

@@ -4,12 +4,13 @@ import os
 import stat
 import threading
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
 from engine.engine import Cancel, OnProgress
 from engine.errors import Cancelled, Unavailable
+from engine.model.image import Pushed
 from engine.model.progress import Progress
 from tests.support.console import console, matches_golden, shows
 from tests.support.scene import Scene
@@ -212,7 +213,9 @@ async def test_push_begins_with_the_name_and_says_what_arrived() -> None:
     scene = furnished()
     async with console(scene, (200, 50), pane="images", ref="mysql:8.4") as pilot:
         await shows(pilot, "mysql:8.4")
-        await pilot.press("P", "enter")
+        await pilot.press("P")
+        await matches_golden(pilot, "images-push-200x50")
+        await pilot.press("enter")
         await shows(pilot, "mysql:8.4 pushed in", "digest sha256:")
         assert scene.images.remote_tags("mysql") == ["8.4"]
 
@@ -221,9 +224,74 @@ async def test_push_under_another_name_gives_it_to_the_image() -> None:
     scene = furnished()
     async with console(scene, pane="images", ref="mysql:8.4") as pilot:
         await shows(pilot, "mysql:8.4")
-        await pilot.press("P", "ctrl+u", *"push localhost:5000/db:1", "enter")
+        await pilot.press("P", "ctrl+u", *"localhost:5000/db:1", "enter")
         await shows(pilot, "localhost:5000/db:1 pushed in", "mysql:8.4 +1")
         assert "localhost:5000/db:1" in names(scene)
+
+
+async def test_push_takes_a_compression_and_all_tags(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = furnished()
+    scene.images.tag("mysql:8.4", "mysql:8")
+    pushed, push = [], scene.images.push
+
+    def note(name: str, *, compression: str | None, **how: Any) -> Pushed:
+        pushed.append((name, compression))
+        return push(name, compression=compression, **how)
+
+    monkeypatch.setattr(scene.images, "push", note)
+    async with console(scene, pane="images", ref="mysql:8") as pilot:
+        await shows(pilot, "mysql:8 +1")
+        await pilot.press("P", "tab", "right", "right", "tab", "space")
+        await matches_golden(pilot, "images-push-80x24")
+        await pilot.press("enter")
+        await shows(pilot, "mysql pushed in", ", 2 tags")
+        assert pushed == [("mysql:8", "zstd"), ("mysql:8.4", "zstd")]
+
+
+async def test_push_of_all_tags_says_when_there_is_none() -> None:
+    async with console(furnished(), (120, 36), pane="images", ref="mysql:8.4") as pilot:
+        await shows(pilot, "mysql:8.4")
+        await pilot.press(":", *"push warehouse/db", "enter", "up", "l", "enter")
+        await shows(pilot, "× push failed: an image does not exist locally with the tag: wareh")
+        await pilot.press("P", "ctrl+u", "enter", "tab", "enter")  # not without a name
+        await shows(pilot, "push mysql:8.4", "enter pushes")
+        await pilot.press("escape", "P", "ctrl+u", *"NO:::", "enter")
+        await shows(pilot, "× push failed: ")
+
+
+async def test_a_transfer_that_was_cut_is_offered_by_the_next_console() -> None:
+    scene = furnished()
+    scene.add_remote(REDIS, REDIS_LAYERS, step_seconds=60)
+    async with console(scene, pane="images") as pilot:
+        await pilot.press("p", *REDIS, "enter")
+        await shows(pilot, "◐ pull redis:7.4")
+        await pilot.press("q")
+    scene = furnished()
+    scene.add_remote(REDIS, REDIS_LAYERS)
+    async with console(scene, pane="images") as pilot:
+        await shows(pilot, "pull redis:7.4 was not finished   :resume goes on")
+        await pilot.press(":", *"resume", "enter")
+        await shows(pilot, "redis:7.4 pulled in")
+    async with console(furnished(), pane="images") as pilot:
+        await pilot.press(":", *"resume", "enter")
+        await shows(pilot, "resume: nothing was stopped")
+
+
+async def test_a_push_that_was_stopped_goes_on_as_it_was_asked_for() -> None:
+    scene = furnished()
+    scene.images.step_seconds = 60
+    async with console(scene, pane="images", ref="mysql:8.4") as pilot:
+        await shows(pilot, "mysql:8.4")
+        await pilot.press("P", "enter")
+        await shows(pilot, "◐ push mysql:8.4")
+        await pilot.press("ctrl+x")
+        await shows(pilot, "push mysql:8.4 cancelled; what arrived is kept   :resume goes on")
+    scene = furnished()
+    async with console(scene, pane="images") as pilot:
+        await shows(pilot, "push mysql:8.4 was not finished")
+        await pilot.press(":", *"resume", "enter")
+        await shows(pilot, "mysql:8.4 pushed in")
+        assert scene.images.remote_tags("mysql") == ["8.4"]
 
 
 async def test_marked_images_are_saved_in_one_archive_that_loads(tmp_path: Path) -> None:
