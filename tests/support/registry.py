@@ -145,12 +145,12 @@ class Registry:
         self.host = f"localhost:{self.port}"
 
     def _wait_for_port(self) -> int:
-        deadline = time.monotonic() + 20
-        marker = "listening on 127.0.0.1:"
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            log = self._log.read_text()
-            if marker in log:
-                return int(log.partition(marker)[2].partition('"')[0].partition(",")[0])
+            _, _, told = self._log.read_text().partition("listening on 127.0.0.1:")
+            line, end, _ = told.partition("\n")
+            if end:  # all of it is there
+                return int(line.partition('"')[0].partition(",")[0])
             if self._process.poll() is not None:
                 break
             time.sleep(0.01)
