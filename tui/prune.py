@@ -53,6 +53,7 @@ async def volumes(console: "ConsoleApp") -> None:
             "volumes that no container has",
             noun,
             undo,
+            "prune",
         ),
     ]
     await _ask(console, choices, "volumes")

@@ -74,6 +74,33 @@ def test_what_another_process_pulls_shows(roots: tuple[str, str], debian_referen
         terminal.until(debian_reference)
 
 
+def test_what_takes_the_disk_is_shown_and_pruned(roots: tuple[str, str]) -> None:
+    image = make_image([{"big": os.urandom(1 << 20)}])
+    with FaultServer() as server, connect() as engine:
+        engine.images.pull(serve(server, "big", "1", image))
+        engine.volumes.create()
+        engine.volumes.create("kept")
+        place = Path(engine.volumes.inspect("kept").mountpoint)
+        (place / "data").write_bytes(os.urandom(3_000_000))
+    with Terminal(CONSOLE, columns=120, rows=36) as terminal:
+        terminal.until("/big:1")
+        terminal.type("D")
+        terminal.until("all of it")
+        assert re.search(r"▌ Images +1 +0 +\d", terminal.screen())
+        terminal.type("jj")
+        terminal.until("▌ Volumes")
+        assert re.search(r"kept +3\.0\dM", terminal.screen())
+        terminal.type("b")
+        terminal.until("Prune 1 volume?")
+        terminal.type("a")
+        terminal.until("Prune 2 volumes?")
+        terminal.type("prune\r")
+        terminal.until("2 volumes pruned, 3.0")
+        terminal.until("No volumes yet.")
+        terminal.type("qq")
+        assert terminal.wait() == 0
+
+
 def test_quitting_in_the_middle_of_a_pull_leaves_nothing_half_made(
     roots: tuple[str, str],
 ) -> None:

@@ -4,6 +4,7 @@ from textual.geometry import Region
 
 from engine.named_tuple import NamedTuple
 from tui.widgets.canvas import Canvas, Part, middle
+from tui.widgets.prompt import Line
 from tui.widgets.sheet import Sheet
 
 LABEL = 8
@@ -19,7 +20,8 @@ class Item(NamedTuple):
 
 class Confirm(Sheet[bool]):
     """True when the verb itself was chosen. It covers the detail, never the list: what is about to
-    go stays in sight. Cancel has the focus first."""
+    go stays in sight. Cancel has the focus first. With a `word`, that is typed instead: for what
+    nobody can make again."""
 
     TITLE_INK = "bad bold"
     note = "esc cancels"
@@ -37,6 +39,8 @@ class Confirm(Sheet[bool]):
         self._items = items
         self._facts = facts
         self._go = False
+        self._word = ""
+        self._typed = Line()
 
     def place(self, width: int, height: int, detail: Region) -> Region:
         needed = len(self._facts) + min(len(self._items), 6) + 8
@@ -70,13 +74,24 @@ class Confirm(Sheet[bool]):
             canvas.spans(left + LABEL, y, parts, end)
             y += 1
         y = min(y + 1, bottom - 1)
+        if self._word:
+            ask: list[Part] = [("type ", "dim"), (self._word, "bad bold"), (" and enter   ", "dim")]
+            canvas.spans(left, y, [*ask, *self._typed.parts("strong")], end)
+            return
         verb = f"  {self._verb}  "
         x = canvas.put(left, y, "  Cancel  ", "faint" if self._go else "accent reverse")
         canvas.put(x + 1, y, verb, "bad reverse" if self._go else "faint")
         canvas.right(canvas.width - 3, y, "tab moves   enter does", "faint")
 
     def press(self, key: str, character: str | None) -> None:
-        if key in ("tab", "s-tab", "left", "right", "h", "l"):
+        if self._word:
+            if key != "enter":
+                self._typed.press(key, character)
+            elif self._typed.text in ("", self._word):
+                self.answer(bool(self._typed.text))
+                return
+            self.redraw()
+        elif key in ("tab", "s-tab", "left", "right", "h", "l"):
             self._go = not self._go
             self.redraw()
         elif key == "enter":

@@ -14,6 +14,7 @@ class Choice(NamedTuple):
     title: str  # "images without a name"
     noun: tuple[str, str]
     undo: str
+    word: str = ""  # to be typed: they had names, and somebody meant to keep them
 
 
 class Prune(Confirm):
@@ -33,6 +34,8 @@ class Prune(Confirm):
     def _show(self) -> None:
         choice = self._choices[self._at]
         items, noun = choice.preview.items, choice.noun
+        self._word = choice.word if items else ""
+        self._typed.set("")
         count = f"{len(items)} {noun[0] if len(items) == 1 else noun[1]}"
         self.title = f"Prune {count}?" if items else f"Nothing to prune: no {choice.title}"
         self._items = [_item(doomed) for doomed in items]
@@ -49,7 +52,7 @@ class Prune(Confirm):
             self._facts.append(("", (("a", "text bold"), (f"  {other} instead", "dim"))))
 
     def press(self, key: str, character: str | None) -> None:
-        if key == "a" and len(self._choices) > 1:
+        if key == "a" and len(self._choices) > 1 and not self._typed.text:
             self._at = 1 - self._at
             self._go = False
             self._show()

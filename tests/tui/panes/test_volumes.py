@@ -85,7 +85,7 @@ async def test_prune_asks_which_and_names_them() -> None:
         await pilot.press("enter")
         await shows(pilot, "Prune 2 volumes?", gone=True)
         assert len(scene.volumes.list()) == 3
-        await pilot.press("b", "a", "y")
+        await pilot.press("b", "a", "y", "enter", "ctrl+u", *"prun", "enter", "e", "enter")
         await shows(pilot, "2 volumes pruned", "Volumes 1")
         assert [row.name for row in scene.volumes.list()] == ["db-1_data"]
 
