@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from engine import units
 from engine.cli.output import Listing, ellipsis, print_rows, print_table, quoted
 from engine.cli.parser import Command, Flag, integer, pair
-from engine.errors import InvalidInput, NotFound, Unsupported
+from engine.errors import InvalidInput, NotFound
 from engine.model.container import ContainerSummary, PortMapping
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def host_of(port: PortMapping) -> str:
     return f"{address}:{port.host_port}"
 
 
-def _listing(*, full: bool) -> Listing[ContainerSummary]:
+def _listing(*, full: bool, sizes: Mapping[str, str] | None) -> Listing[ContainerSummary]:
     now_ns = time.time_ns()
 
     def command(row: ContainerSummary) -> str:
@@ -101,22 +101,40 @@ def _listing(*, full: bool) -> Listing[ContainerSummary]:
                 lambda row: str(sum(mount.type == "volume" for mount in row.mounts)),
             ),
             "Networks": ("NETWORKS", lambda row: ",".join(row.networks)),
+            "Size": ("SIZE", lambda row: (sizes or {}).get(row.id, units.human_size(0))),
         },
-        ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"),
+        (
+            "ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names",
+            *(("Size",) if sizes is not None else ()),
+        ),
         quiet="ID",
-    )
+    )  # fmt: skip
+
+
+def _sizes(call: Call) -> dict[str, str]:
+    """What each container wrote, and with its image: `5B (virtual 4.2MB)`."""
+    usage = call.engine.system.df()
+    images: dict[str, int] = {each.id: each.size_bytes for each in usage.each_image}
+    rows = call.engine.containers.list(all=True)
+    below: dict[str, int] = {row.id: images.get(row.image_id, 0) for row in rows}
+    return {
+        each.id: f"{units.human_size(each.size_bytes, 3)} "
+        f"(virtual {units.human_size(each.size_bytes + below.get(each.id, 0), 3)})"
+        for each in usage.each_container
+    }
 
 
 def _ps(call: Call) -> int:
     last = 1 if call.on("latest") else call.value("last", -1)
     everything = call.on("all") or last >= 0
+    sized = call.on("size") or ".Size" in call.one("format")
     rows: Sequence[ContainerSummary]
     rows = call.engine.containers.list(all=everything, filters=call.many("filter"))
     if last > 0:
         rows = rows[:last]
     print_rows(
         call.output,
-        _listing(full=call.on("no-trunc")),
+        _listing(full=call.on("no-trunc"), sizes=_sizes(call) if sized else None),
         rows,
         style=call.one("format"),
         quiet=call.on("quiet"),
@@ -152,8 +170,8 @@ PS = Command(
         Flag("latest", "Show the latest created container (includes all states)", short="l"),
         Flag("no-trunc", "Don't truncate output"),
         Flag("quiet", "Only display container IDs", short="q"),
+        Flag("size", "Display total file sizes", short="s"),
     ),
-    refused="--size -s",
     most=0,
     aliases="pydock container ls, pydock container list, pydock container ps, pydock ps",
 )  # fmt: skip
@@ -196,7 +214,8 @@ PORT = Command(
 def _top(call: Call) -> int:
     ref, *options = call.words
     if options:
-        raise Unsupported("top: options of ps are not supported by pydock yet", f"pydock top {ref}")
+        print_table(call.output, call.engine.containers.top_by(ref, options), minimum=20)
+        return 0
     rows = [["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]]
     rows += [
         [

@@ -20,30 +20,34 @@ TIMEOUT = (
 )  # fmt: skip
 
 
+SIGNAL = Flag("signal", "Signal to send to the container", short="s", kind="string")
+
+
 def _timeout(call: Call) -> int | None:
     seconds = call.value("timeout", call.value("time"))
     return None if seconds is None else int(seconds)
 
 
 def _stop(call: Call) -> int:
-    stop, seconds = call.engine.containers.stop, _timeout(call)
-    return call.each(call.words, lambda ref: stop(ref, timeout_seconds=seconds))
+    stop, seconds, signal = call.engine.containers.stop, _timeout(call), call.one("signal") or None
+    return call.each(call.words, lambda ref: stop(ref, timeout_seconds=seconds, signal=signal))
 
 
 STOP = Command(
-    "stop", f"[OPTIONS] {_MANY}", "Stop one or more running containers", _stop, TIMEOUT,
-    refused="-s --signal", least=1, aliases="pydock container stop, pydock stop",
+    "stop", f"[OPTIONS] {_MANY}", "Stop one or more running containers", _stop, (SIGNAL, *TIMEOUT),
+    least=1, aliases="pydock container stop, pydock stop",
 )  # fmt: skip
 
 
 def _restart(call: Call) -> int:
     restart, seconds = call.engine.containers.restart, _timeout(call)
-    return call.each(call.words, lambda ref: restart(ref, timeout_seconds=seconds))
+    signal = call.one("signal") or None
+    return call.each(call.words, lambda ref: restart(ref, timeout_seconds=seconds, signal=signal))
 
 
 RESTART = Command(
-    "restart", f"[OPTIONS] {_MANY}", "Restart one or more containers", _restart, TIMEOUT,
-    refused="-s --signal", least=1, aliases="pydock container restart, pydock restart",
+    "restart", f"[OPTIONS] {_MANY}", "Restart one or more containers", _restart, (SIGNAL, *TIMEOUT),
+    least=1, aliases="pydock container restart, pydock restart",
 )  # fmt: skip
 
 
@@ -54,7 +58,7 @@ def _kill(call: Call) -> int:
 
 KILL = Command(
     "kill", f"[OPTIONS] {_MANY}", "Kill one or more running containers", _kill,
-    (Flag("signal", "Signal to send to the container", short="s", kind="string"),),
+    (SIGNAL,),
     least=1, aliases="pydock container kill, pydock kill",
 )  # fmt: skip
 

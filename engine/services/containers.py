@@ -171,6 +171,12 @@ class ContainerService:
 
         return list_processes(self._home.cgroup_path(row.id))
 
+    def top_by(self, ref: str, options: Sequence[str]) -> builtins.list[builtins.list[str]]:
+        row = self._running(ref)
+        from engine.services.ps import ask_ps
+
+        return ask_ps(self._home.cgroup_path(row.id), options)
+
     def ports(self, ref: str) -> builtins.list[PortMapping]:
         row = self._store.get(ref)
         return [
@@ -407,19 +413,24 @@ class ContainerService:
 
     # -- running
 
-    def stop(self, ref: str, *, timeout_seconds: int | None = None) -> None:
+    def stop(
+        self, ref: str, *, timeout_seconds: int | None = None, signal: str | None = None
+    ) -> None:
         """The stop signal, then, after the timeout (-1: for ever), KILL. One that does not run is
         left alone."""
+        number = parse_signal(signal) if signal else 0
         row = self._get(ref)
         if row.state not in _UP:
             return
         if timeout_seconds is None:
             timeout_seconds = row.config.get("stop_timeout", STOP_SECONDS)
-        self._lifecycle.stop(row, timeout_seconds)
+        self._lifecycle.stop(row, timeout_seconds, number)
 
-    def restart(self, ref: str, *, timeout_seconds: int | None = None) -> None:
+    def restart(
+        self, ref: str, *, timeout_seconds: int | None = None, signal: str | None = None
+    ) -> None:
         row = self._store.get(ref)
-        self.stop(row.id, timeout_seconds=timeout_seconds)
+        self.stop(row.id, timeout_seconds=timeout_seconds, signal=signal)
         self.start(row.id)
         self._lifecycle.tell(row, "restart")
 

@@ -182,8 +182,10 @@ class Lifecycle:
 
     # -- running
 
-    def stop(self, row: ContainerRow, timeout_seconds: int, *, by_person: bool = True) -> None:
-        """It has ended, and all is folded, when this returns."""
+    def stop(
+        self, row: ContainerRow, timeout_seconds: int, signal: int = 0, *, by_person: bool = True
+    ) -> None:
+        """It has ended, and all is folded, when this returns. Without a `signal` by its own."""
         if row.state == "paused":
             open_cgroup(self._home.cgroup_path(row.id)).thaw()
         from engine.services.containers import parse_signal
@@ -193,7 +195,7 @@ class Lifecycle:
             return
         with Run(self._home, row.id) as run:
             if run.lives:
-                run.signal(parse_signal(row.config["stop_signal"]))
+                run.signal(signal or parse_signal(row.config["stop_signal"]))
                 if not run.wait(timeout_seconds):
                     self._kill(row, run)
             run.wait_folded()

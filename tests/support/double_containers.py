@@ -72,6 +72,9 @@ class DoubleContainers(DoubleUpdate, DoubleFiles):
             )
         return rows
 
+    def top_by(self, ref: str, options: Sequence[str]) -> Sequence[Sequence[str]]:
+        return [["PID", "ARGS"], *([str(row.pid), row.command] for row in self.top(ref))]
+
     def ports(self, ref: str) -> Sequence[PortMapping]:
         return self._world.get(ref).container.summary.ports
 
@@ -344,20 +347,24 @@ class DoubleContainers(DoubleUpdate, DoubleFiles):
 
     # -- running
 
-    def stop(self, ref: str, *, timeout_seconds: int | None = None) -> None:
+    def stop(
+        self, ref: str, *, timeout_seconds: int | None = None, signal: str | None = None
+    ) -> None:
         record = self._world.get(ref)
         if record.state not in _LIVE:
             return
-        self._signal(record, parse_signal(record.container.stop_signal))
+        self._signal(record, parse_signal(signal or record.container.stop_signal))
         seconds = 10 if timeout_seconds is None else timeout_seconds
         if not self._await_end(record, seconds):
             self._signal(record, SIGKILL)
             self._await_end(record, -1)
         self._tell(record, "stop")
 
-    def restart(self, ref: str, *, timeout_seconds: int | None = None) -> None:
+    def restart(
+        self, ref: str, *, timeout_seconds: int | None = None, signal: str | None = None
+    ) -> None:
         record = self._world.get(ref)
-        self.stop(ref, timeout_seconds=timeout_seconds)
+        self.stop(ref, timeout_seconds=timeout_seconds, signal=signal)
         self.start(ref)
         self._tell(record, "restart")
 

@@ -1,6 +1,7 @@
 """`ps`, `port`, `top`: docker's columns and words."""
 
 import json
+import re
 
 import pytest
 
@@ -147,10 +148,26 @@ def test_port_lists_all_or_one(pydock: Pydock, double: Double) -> None:
     assert "no public port '53/tcp' published for web" in said.err
 
 
+def test_ps_measures_where_that_is_asked_for(pydock: Pydock, double: Double) -> None:
+    assert pydock("ps", "-s").out.split()[-1] == "SIZE"
+    double.add_container("web")
+    header, line = pydock("ps", "--size").lines
+    assert header.endswith("NAMES     SIZE")
+    assert re.search(r"   web       [\d.]+k?B \(virtual [\d.]+[kMG]?B\)$", line)
+    assert "(virtual " in pydock("ps", "--format", "{{.Names}} {{.Size}}").out
+    assert "SIZE" not in pydock("ps").out
+
+
+def test_top_takes_options_of_ps(pydock: Pydock, double: Double) -> None:
+    double.add_container("web", command=("nginx", "-g"))
+    header, line = pydock("top", "web", "-o", "pid,args").lines
+    assert header.split() == ["PID", "ARGS"]
+    assert line.endswith("nginx -g")
+
+
 def test_top_has_the_columns_of_ps(pydock: Pydock, double: Double) -> None:
     double.add_container("web", command=("nginx", "-g"))
     header, line = pydock("top", "web").lines
     assert header.split() == ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
     assert header.index("PID") == 20
     assert line.endswith("nginx -g")
-    assert pydock("top", "web", "-o", "pid").code == 1

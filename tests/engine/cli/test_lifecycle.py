@@ -34,6 +34,17 @@ def test_the_rest_is_done_though_one_fails(pydock: Pydock, double: Double) -> No
     assert said.err == "pydock: no such container: missing\nhint: pydock ps -a lists them\n"
 
 
+def test_stop_and_restart_send_the_signal_that_is_named(pydock: Pydock, double: Double) -> None:
+    double.add_container("web")
+    assert pydock("stop", "-s", "KILL", "-t", "0", "web").lines == ["web"]
+    assert double.containers.inspect("web").summary.exit_code == 128 + 9
+    pydock("start", "web")
+    assert pydock("restart", "--signal", "SIGTERM", "-t", "1", "web").code == 0
+    said = pydock("stop", "--signal", "NOSUCH", "web")
+    assert said.code == 1
+    assert said.err.startswith("pydock: invalid signal: NOSUCH")
+
+
 def test_stop_waits_as_long_as_it_is_told(pydock: Pydock, double: Double) -> None:
     double.add_image()
     pydock("run", "-d", "--name", "deaf", "debian:bookworm", "sleep", "1000")

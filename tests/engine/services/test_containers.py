@@ -27,6 +27,21 @@ def create(engine: LocalEngine, image: str, name: str, **labels: str) -> str:
     )
 
 
+def test_a_stop_sends_the_signal_that_is_named(engine: LocalEngine, image: str) -> None:
+    script = "trap 'exit 7' INT; echo up; while :; do sleep 1000 & wait; done"
+    engine.containers.create(
+        CreateOptions(image, "box", command=("sh", "-c", script), network="none")
+    )
+    engine.containers.start("box")
+    lines = engine.containers.logs("box", follow=True)
+    assert next(lines).text == b"up"
+    lines.close()
+    engine.containers.stop("box", signal="INT", timeout_seconds=-1)
+    assert engine.containers.inspect("box").summary.exit_code == 7
+    with pytest.raises(InvalidInput, match="invalid signal: NOSUCH"):
+        engine.containers.stop("box", signal="NOSUCH")
+
+
 def preview(engine: LocalEngine, *filters: tuple[str, str]) -> Preview:
     return engine.system.prune_preview(("container",), filters=filters)
 
