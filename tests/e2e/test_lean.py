@@ -7,6 +7,8 @@ import pytest
 
 from engine.connect import connect
 from engine.model.container import CreateOptions
+from tests.support.images import make_image, push
+from tests.support.registry import Registry
 
 pytestmark = pytest.mark.root
 
@@ -34,6 +36,20 @@ model.image_config monitor.launch monitor.standby relay runtime.bundle runtime.f
 runtime.limits runtime.plan runtime.plan_version runtime.seccomp_default runtime.seccomp_profile
 runtime.seccomp_tables services.host_files services.preparation storage.driver
 storage.image_configs
+"""
+PULL = """
+cli.progress cli.pull engine model.image model.image_config model.progress model.registry oci.config
+oci.descriptor oci.json_strict oci.manifest oci.platform oci.selection registry registry.challenge
+registry.client registry.credentials registry.dial registry.fields registry.helper registry.hosts
+registry.hosts_toml registry.origin registry.pages registry.progress registry.proxy registry.pull
+registry.refusal registry.registries_conf registry.retry registry.secret registry.server
+registry.servers registry.source registry.timeouts registry.tokens registry.transport
+services.images storage.image_configs
+"""
+HTTP = """
+_bisect _blake2 _datetime _hashlib _locale _random _sha512 _ssl _string array base64 binascii bisect
+calendar datetime email hashlib http ipaddress locale math quopri random selectors socket ssl string
+tomllib urllib
 """
 SCRIPT = """
 import sys
@@ -79,3 +95,15 @@ def test_a_run_imports_a_golden_list(container: None, image: str) -> None:
     _, ours, others = loaded(*words)
     assert ours - {*ENGINE.split(), *RUN.split()} == set()
     assert others - {*STANDARD.split(), "resource"} == set()
+
+
+def test_a_pull_that_finds_nothing_new_imports_a_golden_list(
+    roots: tuple[str, str], registry: Registry
+) -> None:
+    reference = push(registry, "lean", "1", make_image([{"a": b""}]))
+    with connect() as engine:
+        engine.images.pull(reference)
+    said, ours, others = loaded("pull", reference)
+    assert "Image is up to date" in said
+    assert ours - {*ENGINE.split(), *PULL.split()} == set()
+    assert others - {*STANDARD.split(), *HTTP.split()} == set()
