@@ -159,15 +159,14 @@ class _Fixer:
             path = todo.pop(0)  # parents before children
             done.add(path)
             if self._fix_parent(path):
-                rows = self._builder.rows  # some have new places now
-                todo = sorted(p for p in rows.keys() - done if rows[p].mark & IMPLIED)
+                implied = self._builder.rows.marked(IMPLIED)  # some have new places now
+                todo = sorted(set(implied) - done)
         for path, target in lower_links:
             self._fix_link(path, target)
         self._drop_idle_whiteouts()
         if self._changed:  # making, moving and linking touched the times of directories
-            for path, row in self._builder.rows.items():
-                if row.kind == DIRECTORY:
-                    os.utime(self._disk(path), ns=(row.mtime_ns, row.mtime_ns))
+            for path, row in self._builder.rows.of_kind(DIRECTORY):
+                os.utime(self._disk(path), ns=(row.mtime_ns, row.mtime_ns))
         return self._changed
 
     def _fix_parent(self, path: bytes) -> bool:

@@ -19,14 +19,17 @@ import struct
 import sys
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
-from itertools import accumulate, chain, islice
-from typing import Any
+from itertools import accumulate, islice
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import Corrupt
 from engine.model.layer import DIRECTORY, HARDLINK
 from engine.named_tuple import NamedTuple
+
+if TYPE_CHECKING:
+    from engine.storage.sorted_runs import SortedRuns
 
 MAGIC = b"pydock-layer 1\n"
 WHITEOUT, OPAQUE, IMPLIED = 1, 2, 4  # marks; an implied directory has no entry of its own
@@ -87,6 +90,7 @@ class Row(NamedTuple):
 _PACKED = struct.Struct("<BBHIIQq16sQQQQq")  # a row without its link, in its order
 _LINK = Row._fields.index("link")
 _BATCH = 4096  # rows written at a time
+SPILL_ROWS = 220_000  # kept in memory: 65 MB
 
 IMPLIED_DIRECTORY = Row(DIRECTORY, IMPLIED, 0o755, 0, 0, 0, 0, b"", NO_HASH, 0, 0, 0, 0, 0)
 
@@ -130,65 +134,112 @@ class Marks:
 
 
 class Rows:
-    """Rows by path, in the order in which they came: each packed into half of the memory that its
-    numbers would take as objects, which is what unpacking a layer needs most of."""
+    """Rows by path: each packed into half of the memory that its numbers would take as objects,
+    which is what unpacking a layer needs most of. More than `limit` of them go to files in
+    `directory`, if there is one; until then they are in the order in which they came."""
 
-    def __init__(self) -> None:
-        self._packed: dict[bytes, bytes] = {}
+    def __init__(self, directory: str = "", limit: int = SPILL_ROWS) -> None:
+        self._packed: dict[bytes, bytes] = {}  # with files: an empty one is gone
+        self._directory = directory
+        self._limit = limit
+        self._runs: SortedRuns | None = None
 
     def __setitem__(self, path: bytes, row: Row) -> None:
         self._packed[path] = _PACKED.pack(*row[:_LINK], *row[_LINK + 1 :]) + row.link
+        if len(self._packed) > self._limit and self._directory:
+            self._spill()
+
+    def _spill(self) -> None:
+        if self._runs is None:
+            from engine.storage.sorted_runs import SortedRuns
+
+            self._runs = SortedRuns(self._directory)
+        self._runs.add(self._packed)
+        self._packed = {}
+
+    def _find(self, path: bytes) -> bytes | None:
+        packed = self._packed.get(path)
+        if packed is None and self._runs is not None:
+            packed = self._runs.get(path)
+        return packed or None
 
     def __getitem__(self, path: bytes) -> Row:
-        return _unpacked(self._packed[path])
+        packed = self._find(path)
+        if packed is None:
+            raise KeyError(path)
+        return _unpacked(packed)
 
     def __delitem__(self, path: bytes) -> None:
-        del self._packed[path]
+        if self.pop(path) is None:
+            raise KeyError(path)
 
     def __contains__(self, path: bytes) -> bool:
-        return path in self._packed
+        return self._find(path) is not None
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._packed)
+        return (path for path, _ in self._all())
 
     def __len__(self) -> int:
-        return len(self._packed)
+        return len(self._packed) if self._runs is None else sum(1 for _ in self._all())
 
     def get(self, path: bytes) -> Row | None:
-        packed = self._packed.get(path)
+        packed = self._find(path)
         return None if packed is None else _unpacked(packed)
 
     def pop(self, path: bytes) -> Row | None:
-        packed = self._packed.pop(path, None)
-        return None if packed is None else _unpacked(packed)
-
-    def keys(self) -> KeysView[bytes]:
-        return self._packed.keys()
+        packed = self._find(path)
+        if packed is None:
+            return None
+        if self._runs is None:
+            del self._packed[path]
+        else:
+            self._packed[path] = b""
+        return _unpacked(packed)
 
     def values(self) -> Iterator[Row]:
-        return map(_unpacked, self._packed.values())
+        return (_unpacked(packed) for _, packed in self._all())
 
     def items(self) -> Iterator[tuple[bytes, Row]]:
-        return zip(self._packed, map(_unpacked, self._packed.values()), strict=True)
+        return ((path, _unpacked(packed)) for path, packed in self._all())
 
-    def of_kind(self, kind: int) -> list[bytes]:
-        """Paths whose rows are of this kind."""
-        return [path for path, packed in self._packed.items() if packed[0] == kind]
+    def of_kind(self, kind: int) -> Iterator[tuple[bytes, Row]]:
+        """Those that are of this kind."""
+        return ((path, _unpacked(packed)) for path, packed in self._all() if packed[0] == kind)
 
     def marked(self, mark: int) -> list[bytes]:
         """Paths whose rows have this mark."""
-        return [path for path, packed in self._packed.items() if packed[1] & mark]
+        return [path for path, packed in self._all() if packed[1] & mark]
 
-    def link_bytes(self) -> int:
-        """The length of all links together."""
-        return sum(map(len, self._packed.values())) - _PACKED.size * len(self._packed)
+    def below(self, path: bytes) -> list[bytes]:
+        """Paths below the directory `path`, sorted."""
+        prefix = path + b"/"
+        found = {each: packed for each, packed in self._packed.items() if each.startswith(prefix)}
+        if self._runs is not None:
+            found = self._runs.below(path) | found
+        return sorted(each for each, packed in found.items() if packed)
 
-    def unpacked(self, paths: Sequence[bytes]) -> tuple[Iterator[tuple[Any, ...]], list[bytes]]:
-        """Of each path the values but for the link, and the link."""
-        packed = [self._packed[path] for path in paths]
-        size = _PACKED.size
-        values = _PACKED.iter_unpack(b"".join([each[:size] for each in packed]))
-        return values, [each[size:] for each in packed]
+    def lengths(self) -> tuple[int, int, int]:
+        """How many there are, and the bytes of all their names and links together."""
+        count = names = links = 0
+        for path, packed in self._all():
+            count += 1
+            names += len(path) - path.rfind(b"/") - 1
+            links += len(packed)
+        return count, names, links - _PACKED.size * count
+
+    def packed(self) -> Iterator[tuple[bytes, bytes]]:
+        """All in pre-order, children by name: the values but for the link, then the link."""
+        if self._runs is not None:
+            return self._all()
+        names = sorted(self._packed, key=lambda name: name.replace(b"/", b"\0"))
+        return ((name, self._packed[name]) for name in names)
+
+    def _all(self) -> Iterator[tuple[bytes, bytes]]:
+        if self._runs is None:
+            return iter(self._packed.items())
+        if self._packed:
+            self._spill()
+        return self._runs.all()
 
 
 def _unpacked(packed: bytes) -> Row:
@@ -197,10 +248,11 @@ def _unpacked(packed: bytes) -> Row:
 
 
 class IndexBuilder:
-    """The rows of a layer while it is applied: the last entry of a path stands."""
+    """The rows of a layer while it is applied: the last entry of a path stands. Those of a large
+    layer are in files in `directory`, if there is one."""
 
-    def __init__(self) -> None:
-        self.rows = Rows()
+    def __init__(self, directory: str = "", limit: int = SPILL_ROWS) -> None:
+        self.rows = Rows(directory, limit)
         self.rows[b""] = IMPLIED_DIRECTORY
         self.shadowed: list[tuple[bytes, int]] = []  # files that the same layer wrote again
         self._heirs: dict[bytes, list[bytes]] = {}  # hard links by the path that they name
@@ -223,8 +275,7 @@ class IndexBuilder:
             return
         gone = [(path, row)]
         if row.kind == DIRECTORY:
-            prefix = path + b"/"
-            for below in [p for p in rows if p.startswith(prefix)]:
+            for below in rows.below(path):
                 gone.append((below, rows[below]))
                 del rows[below]
         for name, lost in gone:
@@ -245,12 +296,15 @@ class IndexBuilder:
     def move(self, old: bytes, new: bytes) -> None:
         """The subtree at `old` is at `new` now, where nothing was."""
         prefix = old + b"/"
-        for path in [p for p in self.rows if p == old or p.startswith(prefix)]:
+        for path in [old, *self.rows.below(old)]:
             self.put(new + path[len(old) :], self.rows[path])
             del self.rows[path]
-        for path, row in list(self.rows.items()):
-            if row.kind == HARDLINK and (row.link == old or row.link.startswith(prefix)):
-                self.put(path, row._replace(link=new + row.link[len(old) :]))
+        for path, row in [
+            (path, row)
+            for path, row in self.rows.of_kind(HARDLINK)
+            if row.link == old or row.link.startswith(prefix)
+        ]:
+            self.put(path, row._replace(link=new + row.link[len(old) :]))
 
     def estimate(self, marks: Marks) -> None:
         """Rows that do not say how many bytes of the blob they take are written with what `marks`
@@ -283,12 +337,11 @@ def write_index(path: str, builder: IndexBuilder, facts: Facts) -> None:
 
     Most columns are never in memory as a whole: batch by batch each grows at its place in the file.
     """
-    order = sorted(builder.rows, key=lambda name: name.replace(b"/", b"\0"))
-    tree = _tree(order, builder.rows)
-    lengths = {name: array(code).itemsize * len(order) for name, code in _COLUMNS}
-    lengths |= {name: memoryview(column).nbytes for name, column in tree.items()}
-    lengths |= {"link_offset": lengths["link_offset"] + 4, "hashes": lengths["hashes"] * 16}
-    lengths["links"] = builder.rows.link_bytes()
+    count, names_bytes, links_bytes = builder.rows.lengths()
+    lengths = {name: array(code).itemsize * count for name, code in _COLUMNS}
+    lengths["name_offset"] += 4
+    lengths["link_offset"] += 4
+    lengths |= {"hashes": count * 16, "names": names_bytes, "links": links_bytes}
 
     known = facts._replace(parent_chain=facts.parent_chain.ljust(_PARENT_WIDTH))
     lines = [f"{key} {value}\n" for key, value in known._asdict().items() if key != "shadowed"]
@@ -305,7 +358,7 @@ def write_index(path: str, builder: IndexBuilder, facts: Facts) -> None:
     temporary = path + ".new"
     with open(temporary, "wb") as file:
         file.write(head)
-        for columns in chain((tree,), _batches(builder, order)):
+        for columns in _batches(builder, count):
             for name, column in columns.items():
                 file.seek(len(head) + places[name])
                 file.write(column)
@@ -314,40 +367,18 @@ def write_index(path: str, builder: IndexBuilder, facts: Facts) -> None:
     os.rename(temporary, path)
 
 
-def _tree(order: list[bytes], rows: Rows) -> dict[str, Any]:
-    """The columns of names, and of who is in whom."""
-    directories = set(rows.of_kind(DIRECTORY))
-    parent, end, names = array("I"), array("I", bytes(4 * len(order))), bytearray()
-    name_offset = array("I", (0,))
-    numbers: dict[bytes, int] = {}
-    stack: list[int] = []
-    depths: list[int] = []
-    for number, name in enumerate(order):
-        above, _, leaf = name.rpartition(b"/")
-        depth = name.count(b"/") + 1 if name else 0
-        while depths and depths[-1] >= depth:
-            depths.pop()
-            end[stack.pop()] = number
-        stack.append(number)
-        depths.append(depth)
-        if name in directories:
-            numbers[name] = number
-        parent.append(numbers[above] if number else 0)
-        names += leaf
-        name_offset.append(len(names))
-    for number in stack:
-        end[number] = len(order)
-    return {"parent": parent, "end": end, "name_offset": name_offset, "names": names}
-
-
-def _batches(builder: IndexBuilder, order: list[bytes]) -> Iterator[dict[str, Any]]:
-    """All else that the rows say: the next part of each column."""
+def _batches(builder: IndexBuilder, count: int) -> Iterator[dict[str, Any]]:
+    """All that the rows say: the next part of each column."""
     links_end = 0
-    yield {"link_offset": array("I", (0,))}
-    for start in range(0, len(order), _BATCH):
-        values, links = builder.rows.unpacked(order[start : start + _BATCH])
+    tree = _Tree(count)
+    yield {"link_offset": array("I", (0,)), "name_offset": array("I", (0,))}
+    rows = builder.rows.packed()
+    while batch := list(islice(rows, _BATCH)):
+        values = _PACKED.iter_unpack(b"".join([packed[: _PACKED.size] for _, packed in batch]))
+        links = [packed[_PACKED.size :] for _, packed in batch]
         *plain, stored, taken = zip(*values, strict=True)
         columns: dict[str, Any] = {"hashes": b"".join(plain.pop(_LINK)), "links": b"".join(links)}
+        columns |= tree.add([name for name, _ in batch])
         for (name, code), numbers in zip(_COLUMNS[2:12], plain, strict=True):
             columns[name] = array(code, numbers)
         columns["compressed"] = array(
@@ -363,6 +394,38 @@ def _batches(builder: IndexBuilder, order: list[bytes]) -> Iterator[dict[str, An
         columns["link_offset"] = array("I", islice(ends, 1, None))
         links_end = columns["link_offset"][-1]
         yield columns
+    yield {"end": tree.end()}
+
+
+class _Tree:
+    """The columns of names, and of who is in whom, from `count` paths in pre-order."""
+
+    def __init__(self, count: int) -> None:
+        self._end = array("I", bytes(4 * count))
+        self._stack: list[tuple[int, int]] = []  # number and depth of what the last one is in
+        self._number = 0
+        self._names_end = 0
+
+    def add(self, paths: list[bytes]) -> dict[str, Any]:
+        parent, name_offset, names = array("I"), array("I"), bytearray()
+        stack = self._stack
+        for path in paths:
+            depth = path.count(b"/") + 1 if path else 0
+            while stack and stack[-1][1] >= depth:
+                self._end[stack.pop()[0]] = self._number
+            parent.append(stack[-1][0] if stack else 0)
+            stack.append((self._number, depth))
+            names += path[path.rfind(b"/") + 1 :]
+            name_offset.append(self._names_end + len(names))
+            self._number += 1
+        self._names_end += len(names)
+        return {"parent": parent, "name_offset": name_offset, "names": names}
+
+    def end(self) -> Any:
+        """One past the last that is in each, when all were added."""
+        while self._stack:
+            self._end[self._stack.pop()[0]] = self._number
+        return self._end
 
 
 def write_parent(path: str, parent_chain: str) -> None:
@@ -478,9 +541,9 @@ class LayerIndex:
                 prefixes[number] = path + b"/" if number else b""
             yield path
 
-    def builder(self) -> IndexBuilder:
-        """The rows again, to be changed and written anew."""
-        builder = IndexBuilder()
+    def builder(self, directory: str = "") -> IndexBuilder:
+        """The rows again, to be changed and written anew; see there for `directory`."""
+        builder = IndexBuilder(directory)
         for number, path in enumerate(self.paths()):
             stored = 0  # only needed for the estimate, which is made already
             builder.put(

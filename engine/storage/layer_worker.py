@@ -93,7 +93,7 @@ def _unpack(task: Task, report: Callable[[int], None]) -> Unpacked:
     os.mkdir(diff, 0o755)
     os.chmod(diff, 0o755)
     root = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    builder = IndexBuilder()
+    builder = IndexBuilder(task.directory)
     applied = LayerWriter(root, builder).apply(TarReader(inflater.chunks()))
     report(task.blob_bytes)  # all is written; the index is still to be made
     found = f"sha256:{inflater.hash.hexdigest()}"
@@ -118,8 +118,9 @@ def _facts(
     """What there is to say of the layer behind `root`. `disk_bytes` is what du(1) would say: of the
     files, which are most of it, that follows from their rows; only what does not is looked at."""
     block = os.fstatvfs(root).f_frsize
-    size_bytes = disk_bytes = 0
+    size_bytes = disk_bytes = entries = 0
     for path, row in builder.rows.items():
+        entries += not row.mark & IMPLIED
         size_bytes += row.size
         if row.kind == FILE and row.stored == row.size and not row.xattrs:
             disk_bytes += row.size + -row.size % block
@@ -131,7 +132,6 @@ def _facts(
                 disk_bytes += blocks * 512
             except OSError:  # nested deeper than a path is long
                 disk_bytes += row.size + -row.size % block or block
-    entries = len(builder.rows) - len(builder.rows.marked(IMPLIED))
     return Facts(
         diff_id, digest, "", raw_bytes, blob_bytes, size_bytes, disk_bytes, entries,
         tuple(builder.shadowed),
@@ -184,7 +184,7 @@ def fix_up(argument: tuple[Any, ...], report: Callable[[int], None]) -> tuple[An
     directory, lower, implied, lower_links = argument
     index = LayerIndex(f"{directory}/layer.pdl")
     try:
-        facts, builder = index.facts, index.builder()
+        facts, builder = index.facts, index.builder(directory)
     finally:
         index.close()
     try:

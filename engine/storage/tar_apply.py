@@ -76,7 +76,7 @@ class LayerWriter:
         self._prefix = len(os.readlink(b"/proc/self/fd/%d" % root))
         self._open: dict[bytes, _Open] = {}
         self._owner = (os.geteuid(), os.getegid())
-        self._directories: dict[bytes, Entry] = {}  # by real path: metadata still to be set
+        self._dressed: dict[bytes, Entry] = {}  # directories with attributes still to be set
         self._hidden: set[bytes] = set()  # paths that this layer whites out
         self._whiteouts: set[bytes] = set()  # those that have a 0:0 device
         self._opaque: set[bytes] = set()
@@ -107,7 +107,7 @@ class LayerWriter:
     def _apply(self, entry: Entry, reader: TarReader) -> None:
         path = entry.path
         if not path:
-            self._directories[b""] = entry
+            self._dress(b"", entry)
             self._index.put(b"", self._row(DIRECTORY, entry, self._index.rows[b""].mark & ~IMPLIED))
             return
         parent, _, name = path.rpartition(b"/")
@@ -216,9 +216,16 @@ class LayerWriter:
                 os.mkdir(name, 0o700, dir_fd=directory.descriptor)
         mark = OPAQUE if real in self._opaque else 0
         self._index.put(real, self._row(DIRECTORY, entry, mark))
-        self._directories[real] = entry
+        self._dress(real, entry)
         if real in self._hidden and not mark:
             self._make_opaque(directory.descriptor, name, real)
+
+    def _dress(self, real: bytes, entry: Entry) -> None:
+        """The last entry of a directory says how it looks: what of it is not in its row."""
+        if entry.xattrs:
+            self._dressed[real] = entry
+        else:
+            self._dressed.pop(real, None)
 
     def _make_opaque(self, directory: int, name: bytes, real: bytes) -> None:
         descriptor = os.open(name, _LEAF_DIRECTORY, dir_fd=directory)
@@ -231,21 +238,19 @@ class LayerWriter:
 
     def _finish_directories(self) -> None:
         """Owners, modes and times of directories: no file is made in them any more."""
-        for path in self._index.rows.of_kind(DIRECTORY):
-            entry = self._directories.get(path)
+        for path, row in self._index.rows.of_kind(DIRECTORY):
             descriptor = open_in_root(self._root, path or b".", _LEAF_DIRECTORY)
             try:
-                if entry is None:
-                    os.utime(descriptor, ns=(0, 0))  # the same on every host
-                    continue
-                os.fchown(descriptor, entry.uid, entry.gid)
-                os.fchmod(descriptor, entry.mode)
-                for key, value in self._allowed(entry):
-                    try:
-                        os.setxattr(descriptor, key, value)
-                    except OSError as error:
-                        self._warn_xattr(error, entry, key)
-                os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
+                if not row.mark & IMPLIED:
+                    os.fchown(descriptor, row.uid, row.gid)
+                    os.fchmod(descriptor, row.mode)
+                if entry := self._dressed.get(path):
+                    for key, value in self._allowed(entry):
+                        try:
+                            os.setxattr(descriptor, key, value)
+                        except OSError as error:
+                            self._warn_xattr(error, entry, key)
+                os.utime(descriptor, ns=(row.mtime_ns, row.mtime_ns))
             finally:
                 os.close(descriptor)
 
@@ -256,8 +261,8 @@ class LayerWriter:
         self._index.remove(real)
         self._whiteouts.discard(real)
         prefix = real + b"/"
-        for path in [p for p in self._directories if p == real or p.startswith(prefix)]:
-            del self._directories[path]
+        for path in [p for p in self._dressed if p == real or p.startswith(prefix)]:
+            del self._dressed[path]
         gone = {p for p in self._opaque | self._whiteouts if p == real or p.startswith(prefix)}
         self._opaque -= gone
         self._whiteouts -= gone
