@@ -192,8 +192,12 @@ class Containers(Protocol):
         env: Sequence[str] = (),
         working_directory: str | None = None,
         user: str | None = None,
+        privileged: bool = False,
         size: tuple[int, int] | None = None,
-    ) -> Session: ...
+    ) -> Session:
+        """Another process in it; a `privileged` one has every capability."""
+        ...
+
     def top(self, ref: str) -> Sequence[Process]: ...
     def top_by(self, ref: str, options: Sequence[str]) -> Sequence[Sequence[str]]:
         """What ps(1) with these options says of its processes: the titles, then a row for each."""

@@ -91,6 +91,7 @@ def _exec(call: Call) -> int:
         env=specs.environment(call.many("env"), call.many("env-file")),
         working_directory=call.one("workdir") or None,
         user=call.one("user") or None,
+        privileged=call.on("privileged"),
         size=terminal_size() if tty else None,
     )
     if detach:
@@ -107,9 +108,9 @@ EXEC = Command(
     (
         Flag("detach", "Detached mode: run command in the background", short="d"),
         DETACH_KEYS,
+        Flag("privileged", "Give extended privileges to the command"),
         *PROCESS_FLAGS,
     ),
-    refused="--privileged",
     least=2,
     ordered=True,
     aliases="pydock container exec, pydock exec",

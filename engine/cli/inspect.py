@@ -16,7 +16,19 @@ Look = Callable[[str], dict[str, Any]]
 
 
 def _container(call: Call) -> Look:
-    return lambda ref: docker_json.container(call.engine.containers.inspect(ref))
+    def look(ref: str) -> dict[str, Any]:
+        document = docker_json.container(call.engine.containers.inspect(ref))
+        return document | _sizes(call, document) if call.on("size") else document
+
+    return look
+
+
+def _sizes(call: Call, document: dict[str, Any]) -> dict[str, int]:
+    """What the container wrote, and all that it sees."""
+    usage = call.engine.system.df()
+    own = sum(each.size_bytes for each in usage.each_container if each.id == document["Id"])
+    image = sum(each.size_bytes for each in usage.each_image if each.id == document["Image"])
+    return {"SizeRw": own, "SizeRootFs": own + image}
 
 
 def _image(call: Call) -> Look:
@@ -91,7 +103,8 @@ def _command(kind: str, usage: str, text: str) -> Command:
     name = f"{kind} inspect"
     return Command(
         name, f"[OPTIONS] {usage}", text, lambda call: _inspect(call, _KINDS[kind](call)),
-        (_FORMAT,), refused="-s --size --platform -v --verbose", least=1,
+        (_FORMAT, _SIZE) if kind == "container" else (_FORMAT,),
+        refused="--platform -v --verbose", least=1,
     )  # fmt: skip
 
 
@@ -103,13 +116,14 @@ _FORMAT = Flag(
     kind="string",
 )
 
+_SIZE = Flag("size", "Display total file sizes if the type is container", short="s")
+
 INSPECT = Command(
     "inspect",
     "[OPTIONS] NAME|ID [NAME|ID...]",
     "Return low-level information on Docker objects",
     lambda call: _inspect(call, _any(call)),
-    (_FORMAT, Flag("type", "Only inspect objects of the given type", kind="string")),
-    refused="-s --size",
+    (_FORMAT, _SIZE, Flag("type", "Only inspect objects of the given type", kind="string")),
     least=1,
 )
 CONTAINER_INSPECT = _command(

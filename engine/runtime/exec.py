@@ -11,6 +11,7 @@ import marshal
 import os
 from _socket import socket
 
+from engine.kernel.capabilities import last_capability
 from engine.kernel.cgroup import Cgroup
 from engine.kernel.libc import failure
 from engine.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWNS, CLONE_NEWPID, setns
@@ -34,11 +35,13 @@ def make_process(
     env: list[str],
     cwd: str = "",
     user: str | None = None,
+    privileged: bool = False,
     terminal: bool = False,
     size: tuple[int, int] = (0, 0),
 ) -> Process:
     """What `enter` runs: the container's own process with another program, `env` ("NAME=value")
-    added, and another directory and user if given. Capabilities, filter and limits stay."""
+    added, and another directory and user if given. Filter and limits stay, and so do capabilities,
+    but that a `privileged` one has all of them."""
     process = dict(plan["process"])
     added = dict(os.fsencode(each).partition(b"=")[::2] for each in env)
     process["args"] = [os.fsencode(each) for each in args]
@@ -49,6 +52,9 @@ def make_process(
     process["size"] = size
     if user is not None:
         process["user"] = user
+    if privileged:
+        every = (1 << last_capability() + 1) - 1
+        process["capabilities"] = (every, every, every, *process["capabilities"][3:])
     return process
 
 

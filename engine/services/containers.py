@@ -550,6 +550,7 @@ class ContainerService:
         env: Sequence[str] = (),
         working_directory: str | None = None,
         user: str | None = None,
+        privileged: bool = False,
         size: tuple[int, int] | None = None,
     ) -> Session:
         row = self._running(ref)
@@ -564,6 +565,7 @@ class ContainerService:
             env=env,
             working_directory=working_directory,
             user=user,
+            privileged=privileged,
             size=size,
         )
 

@@ -299,6 +299,7 @@ class Lifecycle:
         env: Sequence[str],
         working_directory: str | None,
         user: str | None,
+        privileged: bool,
         size: tuple[int, int] | None,
     ) -> MonitorSession:
         """A session at a new process in it, which runs when this returns."""
@@ -310,6 +311,7 @@ class Lifecycle:
             env=[*(["TERM=xterm"] if tty else []), *env],
             cwd=working_directory or "",
             user=user,
+            privileged=privileged,
             terminal=tty,
             size=size or (0, 0),
         )

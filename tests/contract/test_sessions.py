@@ -42,6 +42,11 @@ def read_until(session: Session, wanted: bytes) -> bytes:
     return found
 
 
+def test_exec_may_be_privileged(engine: Engine, running: str) -> None:
+    session = engine.containers.exec(running, ["sh", "-c", "exit 3"], privileged=True)
+    assert session.wait() == 3
+
+
 def test_exec_keeps_the_streams_apart_and_the_code(engine: Engine, running: str) -> None:
     command = ["sh", "-c", "echo out; echo err >&2; exit 5"]
     session = engine.containers.exec(running, command)

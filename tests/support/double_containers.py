@@ -525,6 +525,7 @@ class DoubleContainers(DoubleUpdate, DoubleFiles):
         env: Sequence[str] = (),
         working_directory: str | None = None,
         user: str | None = None,
+        privileged: bool = False,
         size: tuple[int, int] | None = None,
     ) -> DoubleSession:
         record = self._running(ref)

@@ -39,7 +39,7 @@ def test_exec_takes_options_before_the_container_only(pydock: Pydock, web: str) 
 def test_exec_failures_have_dockers_codes(pydock: Pydock, double: Double, web: str) -> None:
     assert pydock("exec", web, "no-such-program").code == 127
     assert pydock("exec", "missing", "true").code == 1
-    assert pydock("exec", "--privileged", web, "true").code == 125
+    assert pydock("exec", "--privileged", web, "true").code == 0
     said = pydock("exec", "-it", web, "sh")
     assert (said.code, said.err.splitlines()[0]) == (1, "pydock: the input device is not a TTY")
     double.containers.pause(web)

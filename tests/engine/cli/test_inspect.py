@@ -41,6 +41,15 @@ def test_a_type_is_looked_for_alone(pydock: Pydock, double: Double) -> None:
     assert pydock("volume", "inspect", "nope").err.startswith("pydock: no such volume: nope")
 
 
+def test_a_container_is_measured_where_that_is_asked_for(pydock: Pydock, double: Double) -> None:
+    double.add_container("web")
+    assert "SizeRw" not in json.loads(pydock("inspect", "web").out)[0]
+    for words in (("inspect", "-s"), ("container", "inspect", "--size")):
+        (found,) = json.loads(pydock(*words, "web").out)
+        assert 0 <= found["SizeRw"] < found["SizeRootFs"]
+    assert "SizeRw" not in json.loads(pydock("inspect", "-s", "debian:bookworm").out)[0]
+
+
 def test_templates_reach_into_it(pydock: Pydock, double: Double) -> None:
     double.add_container("web", labels=(("role", "front"),))
     for template, text in (

@@ -73,6 +73,14 @@ def test_it_is_confined_like_the_container(running: Running) -> None:
     assert running.exec("sh", "-c", "ls /proc/$$/fd; exit 0").output.split() == ["0", "1", "2"]
 
 
+def test_a_privileged_one_has_every_capability_and_the_filter(running: Running) -> None:
+    output = running.exec("cat", "/proc/self/status", privileged=True).output
+    with open("/proc/self/status") as file:
+        (mine,) = [line.strip() for line in file if line.startswith("CapEff:")]
+    assert mine in output  # no more than this process has itself
+    assert "Seccomp:\t2" in output
+
+
 def test_environment_directory_and_user_are_its_own(running: Running) -> None:
     script = "echo $A $B $HOME; pwd; id -u"
     result = running.exec("sh", "-c", script, env=("B=2",), cwd="/tmp", user="bob")
