@@ -233,6 +233,7 @@ class Facts(Details):
     def show(self, container: ContainerSummary | None) -> None:
         """Show this one."""
         if container is None:
+            self.drop_work()
             self._shown = ""
             self.put([])
         else:
@@ -365,6 +366,7 @@ class Processes(ListTable):
     def _again(self, *, force: bool = False) -> None:
         container = self._container
         if container is None or container.state not in ("running", "paused"):
+            self.drop_work()
             name = container.name if container else "it"
             self.empty = (((f"{name} does not run", "dim"),),)
             self.put([])

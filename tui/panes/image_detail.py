@@ -38,6 +38,7 @@ class ImageFacts(Details):
     def show(self, image: ImageSummary | None) -> None:
         """Show this one."""
         if image is None:
+            self.drop_work()
             self._shown = ""
             self.put([])
         else:

@@ -67,6 +67,10 @@ class Drawn(Widget):
         begin = cast("Callable[[], Coroutine[None, None, None]]", functools.partial(call, *values))
         return self.run_worker(begin, exclusive=exclusive)
 
+    def drop_work(self) -> None:
+        """What `work` began ends: its answer is not wanted any more."""
+        self.workers.cancel_node(self)
+
     def forget(self) -> None:
         """Draw everything again: the theme has changed."""
         self._drawn = None

@@ -10,9 +10,16 @@ import pytest
 
 from engine.engine import Cancel, OnProgress
 from engine.errors import Cancelled, Unavailable
-from engine.model.image import Pushed
+from engine.model.image import Image, Pushed
 from engine.model.progress import Progress
-from tests.support.console import console, matches_golden, shows
+from tests.support.console import (
+    PATIENCE_SECONDS,
+    comes_true,
+    console,
+    matches_golden,
+    screen,
+    shows,
+)
 from tests.support.scene import Scene
 from tests.support.scene_images import API, M, furnished
 
@@ -451,6 +458,34 @@ async def test_a_tag_of_several_is_taken_from_its_image_only() -> None:
         await shows(pilot, "mysql:8 removed, 0 freed")
         assert "mysql:8.4" in names(scene)
         assert "mysql:8" not in names(scene)
+
+
+async def test_an_answer_that_comes_late_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = furnished()
+    inspect = scene.images.inspect
+    asked, release, answered = (threading.Event() for _ in range(3))
+
+    def late(ref: str) -> Image:
+        asked.set()
+        release.wait(PATIENCE_SECONDS)
+        image = inspect(ref)
+        answered.set()
+        return image
+
+    async with console(scene, (120, 36), pane="images", ref=API) as pilot:
+        await shows(pilot, "node server.js")
+        await pilot.press("a", "k")
+        await shows(pilot, "▌  shop/api  3 tags")
+        await shows(pilot, "node server.js", gone=True)
+        monkeypatch.setattr(scene.images, "inspect", late)
+        await pilot.press("j")
+        await comes_true(pilot, asked.is_set)
+        await pilot.press("k")
+        await comes_true(pilot, lambda: pilot.app.pane.settled)
+        release.set()
+        await comes_true(pilot, answered.is_set)
+        await pilot.pause(0.1)
+        assert "node server.js" not in screen(pilot)
 
 
 async def test_a_repository_is_removed_with_all_of_its_tags() -> None:
