@@ -7,16 +7,27 @@ import os
 import stat
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.engine import Cancel
-from engine.errors import Cancelled, Conflict, Corrupt, EngineError, InvalidInput, NotFound
+from engine.errors import (
+    Cancelled,
+    Conflict,
+    Corrupt,
+    EngineError,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+)
 from engine.local import LocalEngine
 from engine.model.confinement import Confinement
 from engine.model.container import CreateOptions, MountRequest
+from engine.services import container_copy
+from engine.workers import Worker
 
 pytestmark = pytest.mark.root
 
@@ -374,6 +385,56 @@ def test_a_copy_hears_a_cancel(engine: LocalEngine, box: str, files: Path) -> No
         engine.containers.read_path("box", "/etc", io.BytesIO(), cancel=cancel)
     with pytest.raises(Cancelled):
         engine.containers.write_path("box", "/etc", io.BytesIO(b"x" * 5000), cancel=cancel)
+
+
+class Endless(io.RawIOBase):
+    """A tar of one small file and one that never ends; `after` is called once the first is out."""
+
+    def __init__(self, after: Callable[[], None]) -> None:
+        small, large = tarfile.TarInfo("small"), tarfile.TarInfo("large")
+        small.size, large.size = 3, 1 << 30
+        self._head = small.tobuf() + b"abc".ljust(512, b"\0") + large.tobuf()
+        self._after = after
+        self._given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data, self._head = self._head, b""
+        self._given += 1
+        if self._given == 8:
+            self._after()
+        return data or bytes(1 << 16)
+
+
+def test_a_copy_that_is_cancelled_leaves_what_was_copied_and_nobody_at_work(
+    engine: LocalEngine, box: str
+) -> None:
+    cancel = Cancel()
+    with pytest.raises(Cancelled):
+        engine.containers.write_path("box", "/tmp", Endless(cancel.cancel), cancel=cancel)
+    assert engine.containers.stat_path("box", "/tmp/large").size_bytes <= 8 << 16
+    assert content(engine, "/tmp/small") == b"abc"
+    engine.containers.restart("box", timeout_seconds=0)
+    engine.containers.remove("box", force=True)
+
+
+def test_a_worker_that_is_killed_is_told(
+    engine: LocalEngine, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(engine, image, running=False)
+    workers: list[Worker] = []
+
+    class Kept(Worker):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            workers.append(self)
+
+    monkeypatch.setattr(container_copy, "Worker", Kept)
+    with pytest.raises(Unavailable, match="copy: the process that does it died: killed by SIGKILL"):
+        engine.containers.write_path("box", "/tmp", Endless(lambda: workers[0].kill()))
+    engine.containers.start("box")
 
 
 # -- attacks
