@@ -8,7 +8,7 @@ waits to start the container as its policy says (`services.restarts`).
 import gc
 import sys
 
-gc.disable()  # it ends soon: looking through what it imports is a tenth of its work
+gc.disable()  # importing makes nothing to collect, and looking for it is 3 ms of each end
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 
 import contextlib  # noqa: E402
@@ -16,6 +16,8 @@ import os  # noqa: E402
 
 from engine.connect import connect  # noqa: E402
 from engine.monitor.protocol import LOCK_FD  # noqa: E402
+
+gc.enable()
 
 
 def main() -> None:
