@@ -236,7 +236,8 @@ engine.kernel.namespaces engine.kernel.overlay engine.kernel.process engine.kern
 engine.kernel.tty engine.monitor engine.monitor.logs engine.monitor.main engine.monitor.peer
 engine.monitor.poller engine.monitor.process engine.monitor.protocol engine.runtime
 engine.runtime.create engine.runtime.exec engine.runtime.failure engine.runtime.init
-engine.runtime.rootfs engine.runtime.users fcntl genericpath os os.path posixpath resource select
+engine.runtime.plan_version engine.runtime.rootfs engine.runtime.users fcntl genericpath os os.path
+posixpath resource select
 stat struct types
 """
 
