@@ -32,7 +32,8 @@ def remove_all(parent: str, names: Iterable[str]) -> None:
         descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for name in names:
-                remove_at(descriptor, os.fsencode(name))
+                with contextlib.suppress(FileNotFoundError):
+                    remove_at(descriptor, os.fsencode(name))
         finally:
             os.close(descriptor)
 

@@ -108,6 +108,12 @@ def test_where_nothing_is_nothing_is_to_be_removed(tmp_path: Path) -> None:
     remove_tree(str(tmp_path / "root/trash/absent"))
 
 
+def test_of_many_the_others_go_where_one_is_gone_already(tmp_path: Path) -> None:
+    grow(tmp_path / "tree")
+    remove_all(str(tmp_path), ["absent", "tree"])
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_tree_that_somebody_goes_on_filling_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
