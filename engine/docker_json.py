@@ -96,7 +96,7 @@ def _host_config(value: Container) -> Document:
     return {
         "Binds": binds or None,
         "ContainerIDFile": "",
-        "LogConfig": {"Type": "k8s-file", "Config": {}},
+        "LogConfig": {"Type": value.log_driver, "Config": dict(value.log_options)},
         "NetworkMode": value.network_mode,
         "PortBindings": {
             name: [

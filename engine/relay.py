@@ -59,15 +59,17 @@ def relay(
     stdout: int,
     stderr: int,
     detach_keys: bytes = DETACH_KEYS,
+    signals: bool = True,
 ) -> int | None:
     """The exit code of the session's process, or None when the person detached (tty only).
 
     `stdin` None sends nothing. In the main thread it takes over signal handlers and gives them
-    back: without a tty, signals sent to this process go on to the container's. In another thread
+    back: without a tty, signals sent to this process go on to the container's, if `signals`. In
+    another thread
     (the console's) it looks at the window's size now and then. Raises OSError when stdout or stderr
     is gone; the process lives on.
     """
-    control = _Control(session, stdin if stdin is not None else stdout)
+    control = _Control(session, stdin if stdin is not None else stdout, proxy=signals)
     entry = _Input(session, stdin, detach_keys if session.tty else b"")
     with _raw(stdin if session.tty else None) as restore, control, control.signals(restore), entry:
         control.resize()
@@ -162,9 +164,10 @@ class _Input(_Helper):
 class _Control(_Helper):
     """The window's size and this process's signals, to the session."""
 
-    def __init__(self, session: Session, terminal: int) -> None:
+    def __init__(self, session: Session, terminal: int, *, proxy: bool) -> None:
         super().__init__()
         self._session = session
+        self._proxy = proxy
         self._terminal = terminal if session.tty and os.isatty(terminal) else -1
         self._main = threading.current_thread() is threading.main_thread()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -195,7 +198,7 @@ class _Control(_Helper):
             taken[signal.SIGWINCH] = pass_on
         else:
             known = [each for each in signal.valid_signals() if isinstance(each, signal.Signals)]
-            taken = {each: pass_on for each in known if each.name not in _KEPT}
+            taken = {each: pass_on for each in known if each.name not in _KEPT and self._proxy}
         try:
             for number, handler in taken.items() if self._main else ():
                 if signal.getsignal(number) != signal.SIG_IGN:  # nohup's

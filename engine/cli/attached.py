@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine.cli import specs
@@ -47,25 +48,37 @@ def detach_keys(call: Call) -> bytes | None:
     return parse_keys(call.one("detach-keys"))
 
 
-def relay(call: Call, session: Session, *, stdin: bool, keys: bytes | None) -> int:
-    """The exit code of the session's process; 0 when the person detached."""
+def relay(
+    call: Call,
+    session: Session,
+    *,
+    stdin: bool,
+    keys: bytes | None,
+    outputs: Sequence[str] = ("stdout", "stderr"),
+) -> int:
+    """The exit code of the session's process; 0 when the person detached. Of its outputs those in
+    `outputs` are ours too."""
     from engine.relay import DETACH_KEYS as usual
     from engine.relay import relay as run  # termios, select, signal: only where bytes flow
 
     call.output.flush()
+    nowhere = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
     try:
         code = run(
             session,
             stdin=STDIN if stdin else None,
-            stdout=STDOUT,
-            stderr=STDERR,
+            stdout=STDOUT if "stdout" in outputs else nowhere,
+            stderr=STDERR if "stderr" in outputs else nowhere,
             detach_keys=usual if keys is None else keys,
+            signals=call.value("sig-proxy", True),
         )
     finally:
+        os.close(nowhere)
         session.close()
     return 0 if code is None else code
 
 
+SIG_PROXY = Flag("sig-proxy", "Proxy received signals to the process", default="true")
 _USER_TEXT = 'Username or UID (format: "<name|uid>[:<group|gid>]")'
 PROCESS_FLAGS = (
     Flag("env", "Set environment variables", short="e", kind="list", read=specs.check_variable),
@@ -138,8 +151,7 @@ ATTACH = Command(
     "[OPTIONS] CONTAINER",
     "Attach local standard input, output, and error streams to a running container",
     _attach,
-    (DETACH_KEYS, Flag("no-stdin", "Do not attach STDIN")),
-    refused="--sig-proxy",
+    (DETACH_KEYS, Flag("no-stdin", "Do not attach STDIN"), SIG_PROXY),
     least=1,
     most=1,
     aliases="pydock container attach, pydock attach",

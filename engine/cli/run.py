@@ -11,6 +11,7 @@ from engine.cli import specs
 from engine.cli.attached import (
     DETACH_KEYS,
     PROCESS_FLAGS,
+    SIG_PROXY,
     check_terminal,
     detach_keys,
     relay,
@@ -44,6 +45,19 @@ def _annotation(text: str) -> tuple[str, str]:
     if not key:
         raise InvalidInput(f"invalid annotation '{text}': empty name")
     return key, value
+
+
+def _stream(text: str) -> str:
+    if text.lower() not in ("stdin", "stdout", "stderr"):
+        raise InvalidInput("valid streams are STDIN, STDOUT and STDERR")
+    return text.lower()
+
+
+def _log_option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidInput(f"bad format for log-opt: {text} (expected name=value)")
+    return name, value
 
 
 CONFINING = (
@@ -110,6 +124,7 @@ NAMING = (
 )  # fmt: skip
 FLAGS = (
     *PROCESS_FLAGS,
+    Flag("attach", "Attach to STDIN, STDOUT or STDERR", short="a", kind="list", read=_stream),
     *CONFINING,
     *SHARING,
     *NAMING,
@@ -118,6 +133,8 @@ FLAGS = (
          default="map[]", read=_annotation),
     Flag("cidfile", "Write the container ID to the file", kind="string"),
     Flag("expose", "Expose a port or a range of ports", kind="list"),
+    Flag("log-driver", "Logging driver for the container", kind="string"),
+    Flag("log-opt", "Log driver options", kind="list", read=_log_option),
     Flag("mount", "Attach a filesystem mount to the container", kind="mount",
          read=_later("mounts", "parse_mount")),
     Flag("publish-all", "Publish all exposed ports to random ports", short="P"),
@@ -156,15 +173,14 @@ FLAGS = (
     Flag("volumes-from", "Mount volumes from the specified container(s)", kind="list"),
 )  # fmt: skip
 REFUSED = (
-    "-a --attach --blkio-weight-device --cgroup-parent "
+    "--blkio-weight-device --cgroup-parent "
     "--cpu-count --cpu-percent --cpu-rt-period --cpu-rt-runtime "
     "--disable-content-trust --gpus --health-cmd --health-interval --health-retries "
     "--health-start-interval --health-start-period --health-timeout --io-maxbandwidth "
     "--io-maxiops --ip --ip6 --isolation --kernel-memory --link --link-local-ip "
-    "--log-driver --log-opt --mac-address --memory-swappiness "
+    "--mac-address --memory-swappiness "
     "--network-alias --net-alias --no-healthcheck "
     "--runtime "
-    "--sig-proxy "
     "--use-api-socket --volume-driver"
 )
 
@@ -191,6 +207,8 @@ def options_of(call: Call) -> CreateOptions:
             *(each.mount for each in call.many("mount") if each.mount is not None),
         ),
         volumes_from=tuple(call.many("volumes-from")),
+        log_driver=call.one("log-driver") or "k8s-file",
+        log_options=tuple(dict(call.many("log-opt")).items()),
         ports=tuple(port for text in call.many("publish") for port in specs.parse_port(text)),
         auto_remove=call.on("rm"),
         interactive=call.on("interactive"),
@@ -324,7 +342,15 @@ def _as_engine_failure(act: Callable[[], str]) -> str:
 
 def _run(call: Call) -> int:
     tty, detach = call.on("tty"), call.on("detach")
-    stdin = call.on("interactive") and not detach
+    attached = call.many("attach")
+    if attached and detach:
+        raise InvalidInput(
+            "conflicting options: cannot specify both --attach and --detach",
+            "leave one of them out",
+            exit_code=ENGINE_EXIT,
+        )
+    wanted = attached or ["stdin", "stdout", "stderr"]
+    stdin = call.on("interactive") and not detach and "stdin" in wanted
     check_terminal(tty=tty, stdin=stdin)
     keys = detach_keys(call)
     container_id = _as_engine_failure(lambda: create(call))
@@ -340,7 +366,9 @@ def _run(call: Call) -> int:
         if error.exit_code == EngineError.exit_code:
             error.exit_code = ENGINE_EXIT
         raise
-    return relay(call, session, stdin=stdin, keys=keys)
+    if not {"stdout", "stderr"} & set(wanted):
+        call.output.line(container_id)  # there is nothing else to see
+    return relay(call, session, stdin=stdin, keys=keys, outputs=wanted)
 
 
 RUN = Command(
@@ -351,6 +379,7 @@ RUN = Command(
     (
         Flag("detach", "Run container in background and print container ID", short="d"),
         DETACH_KEYS,
+        SIG_PROXY,
         *FLAGS,
     ),
     refused=REFUSED,

@@ -72,6 +72,8 @@ class CreateOptions(NamedTuple):
     exposed_ports: tuple[str, ...] = ()  # "80/tcp", beside the image's
     publish_all: bool = False  # what is exposed, to free ports of the host
     volumes_from: tuple[str, ...] = ()  # NAME[:ro], whose mounts it has too
+    log_driver: str = "k8s-file"
+    log_options: tuple[tuple[str, str], ...] = ()
     confinement: "Confinement | None" = None  # these where docker's defaults do not hold
     resources: "Resources | None" = None
     naming: "Naming | None" = None
@@ -155,6 +157,8 @@ class Container(NamedTuple):
     annotations: tuple[tuple[str, str], ...] = ()
     publish_all: bool = False
     volumes_from: tuple[str, ...] = ()
+    log_driver: str = "k8s-file"
+    log_options: tuple[tuple[str, str], ...] = ()
 
 
 class Process(NamedTuple):

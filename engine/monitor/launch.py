@@ -46,6 +46,7 @@ class LaunchSpec(NamedTuple):
     attributes: dict[str, str]  # of its events
     exit_command: tuple[str, ...]
     exit_environment: dict[str, str]
+    log_limits: tuple[int, int] | None = None  # bytes of a file, files; no files: no log
 
 
 def exit_command(home: Home, container_id: str) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -261,6 +262,7 @@ def _work(home: Home, spec: LaunchSpec, directory: str, **more: Any) -> bytes:
         "plan": spec.plan,
         "run_dir": directory,
         "log_path": f"{home.container_dir(spec.id)}/log",
+        "log_limits": spec.log_limits,
         "events_path": home.events_path,
         "attributes": spec.attributes,
         "open_stdin": spec.open_stdin,

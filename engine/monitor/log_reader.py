@@ -18,7 +18,7 @@ from engine.kernel.inotify import (
     IN_MOVED_TO,
 )
 from engine.model.container import LogLine
-from engine.monitor.logs import MAX_FILES, STAMP_BYTES
+from engine.monitor.logs import STAMP_BYTES
 
 _BLOCK_BYTES = 1 << 16
 _CHANGES = IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_CLOSE_WRITE
@@ -122,7 +122,14 @@ class LogStream(Following[LogLine]):
         """Descriptors of the log's files, oldest first."""
         found: list[int] = []
         seen: set[int] = set()
-        for number in range(MAX_FILES):  # newest first: a rotation meanwhile shows one twice
+        directory, _, base = self._path.rpartition("/")
+        numbers = [0]
+        with contextlib.suppress(FileNotFoundError):  # removed with its container
+            for name in os.listdir(directory):
+                suffix = name.removeprefix(f"{base}.")
+                numbers += [int(suffix)] if suffix.isdecimal() and suffix != name else []
+        # Newest first: a rotation meanwhile shows one twice, and moves the last one on.
+        for number in range(max(numbers) + 2):
             name = f"{self._path}.{number}" if number else self._path
             with contextlib.suppress(FileNotFoundError):
                 descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)

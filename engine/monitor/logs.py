@@ -138,6 +138,30 @@ class LogWriter:
         self._size = 0
 
 
+class NoLog:
+    """Takes what a LogWriter takes, and keeps nothing of it."""
+
+    def write(self, stream: int, data: bytes) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def keep_open(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def open_log(path: str, limits: "tuple[int, int] | None") -> "LogWriter | NoLog":
+    """The log at `path`, with `limits` in files of so many bytes, and so many of them; with no
+    files there is no log."""
+    if limits is None:
+        return LogWriter(path)
+    return LogWriter(path, *limits) if limits[1] else NoLog()
+
+
 def _open(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
 

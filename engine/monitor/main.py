@@ -29,7 +29,7 @@ from engine.kernel.cgroup import Cgroup
 from engine.kernel.files import close_range
 from engine.kernel.process import ignore_signals, set_child_subreaper, start_time
 from engine.monitor import protocol
-from engine.monitor.logs import LogWriter
+from engine.monitor.logs import LogWriter, NoLog, open_log
 from engine.monitor.peer import Peer
 from engine.monitor.poller import Poller
 from engine.monitor.process import Pipes, Process
@@ -58,7 +58,7 @@ class Monitor:
         self._peers: list[Peer] = []
         self._execs: list[Process] = []
         self._listener: socket | None = None
-        self._log: LogWriter | None = None
+        self._log: LogWriter | NoLog | None = None
         self._cleaner: Peer | None = None
         self._over = False  # what is left to do is done, or others do it
         self._heir = 0
@@ -73,7 +73,7 @@ class Monitor:
         started_ns = time.time_ns()
         try:
             where.at("log", self._work["log_path"])
-            self._log = LogWriter(self._work["log_path"])
+            self._log = open_log(self._work["log_path"], self._work["log_limits"])
             where.at("start")
             self._oom_before = self._oom_kills()
             self._main = self._start(
@@ -102,7 +102,7 @@ class Monitor:
         started_ns = self._work["started_ns"]
         try:
             where.at("log", self._work["log_path"])
-            self._log = LogWriter(self._work["log_path"])
+            self._log = open_log(self._work["log_path"], self._work["log_limits"])
             where.at("process")
             orphan = Orphan(pid, started)
             where.at("state", self._directory)

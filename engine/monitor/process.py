@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.monitor.logs import LogWriter
+    from engine.monitor.logs import LogWriter, NoLog
     from engine.monitor.orphan import Orphan
     from engine.monitor.peer import Peer
     from engine.monitor.poller import Poller
@@ -94,7 +94,7 @@ class Process:
         created: "Created | Orphan",
         pipes: Pipes,
         on_complete: "Callable[[Process], None]",
-        log: "LogWriter | None" = None,
+        log: "LogWriter | NoLog | None" = None,
     ) -> None:
         self.pid = created.pid
         self.status = 0  # of waitpid(2), once it has `ended`

@@ -82,6 +82,11 @@ def resolve(options: CreateOptions, image: ImageConfig, container_id: str) -> di
         asked["annotations"] = dict(options.annotations)
     if options.publish_all and options.network not in ("host", "none"):
         asked["publish_all"] = True
+    if options.log_driver != "k8s-file" or options.log_options:
+        from engine.services.logging import log_limits
+
+        log_limits(options.log_driver, dict(options.log_options))
+        asked["log"] = {"driver": options.log_driver, "options": dict(options.log_options)}
     if options.volumes_from:
         asked["volumes_from"] = list(options.volumes_from)
     return {

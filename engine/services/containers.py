@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
-from engine.errors import Conflict, InvalidInput, NotFound, Unavailable
+from engine.errors import Conflict, InvalidInput, NotFound, Unavailable, Unsupported
 from engine.model.container import (
     Container,
     ContainerSummary,
@@ -526,6 +526,11 @@ class ContainerService:
         from engine.monitor import log_reader
 
         row = self._store.get(ref)
+        if row.config.get("log", {}).get("driver") == "none":
+            raise Unsupported(
+                "configured logging driver does not support reading",
+                f"container {row.name} has --log-driver none: pydock attach shows what it writes",
+            )
         return self._streams.add(
             log_reader.read(
                 self._home.container_dir(row.id),
@@ -665,6 +670,9 @@ def _asked(config: dict[str, Any]) -> dict[str, Any]:
         "publish_all": config.get("publish_all", False),
         "volumes_from": tuple(config.get("volumes_from", ())),
     }
+    if "log" in config:
+        found["log_driver"] = config["log"]["driver"]
+        found["log_options"] = tuple(config["log"]["options"].items())
     if "confinement" in config:
         from engine.model.confinement import confinement_of
 

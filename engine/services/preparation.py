@@ -94,6 +94,7 @@ class Preparation:
             attributes={"image": row.image, **row.config["labels"]},
             exit_command=argv,
             exit_environment=environment,
+            **self._log(row),
         )
 
     def _plan(
@@ -129,6 +130,14 @@ class Preparation:
             added_groups=confinement.get("groups", ()),
             init=confinement.get("init", False),
         )
+
+    def _log(self, row: ContainerRow) -> dict[str, Any]:
+        if "log" not in row.config:
+            return {}
+        from engine.services.logging import log_limits
+
+        asked = row.config["log"]
+        return {"log_limits": log_limits(asked["driver"], asked["options"])}
 
     def _joined(self, row: ContainerRow) -> dict[str, str]:
         """Paths of the namespaces that it takes from other containers, by their kind."""

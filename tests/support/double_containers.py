@@ -156,6 +156,8 @@ class DoubleContainers(DoubleUpdate, DoubleFiles):
                 annotations=options.annotations,
                 publish_all=options.publish_all,
                 volumes_from=options.volumes_from,
+                log_driver=options.log_driver,
+                log_options=options.log_options,
             )
             world.containers[container_id] = Record(container)
             self._tell(world.containers[container_id], "create")

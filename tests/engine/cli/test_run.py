@@ -66,6 +66,22 @@ def test_stdin_goes_in_only_when_asked_for(pydock: Pydock) -> None:
     assert pydock("run", "--rm", IMAGE, "cat", stdin=b"typed\n").out == ""
 
 
+def test_only_the_streams_asked_for_are_seen(pydock: Pydock, double: Double) -> None:
+    words = (IMAGE, "sh", "-c", "echo out; echo err >&2")
+    assert pydock("run", "-a", "stdout", *words) == (0, "out\n", "")
+    assert pydock("run", "--attach=STDERR", *words) == (0, "", "err\n")
+    assert pydock("run", "-a", "stdout", "-a", "stderr", *words) == (0, "out\n", "err\n")
+    said = pydock("run", "-a", "stdin", "-i", IMAGE, "cat", stdin=b"typed")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.strip() in {row.id for row in double.containers.list(all=True)}
+
+
+def test_a_log_is_asked_for(pydock: Pydock) -> None:
+    pydock("create", "--name", "box", "--log-driver=k8s-file", "--log-opt", "max-size=1m", IMAGE)
+    (document,) = json.loads(pydock("inspect", "box").out)
+    assert document["HostConfig"]["LogConfig"] == {"Type": "k8s-file", "Config": {"max-size": "1m"}}
+
+
 def test_flags_behind_the_image_are_the_commands(pydock: Pydock) -> None:
     assert pydock("run", "--rm", IMAGE, "echo", "-d", "--rm", "--", "x").out == "-d --rm -- x\n"
 
@@ -99,6 +115,10 @@ def test_flags_behind_the_image_are_the_commands(pydock: Pydock) -> None:
         (["--restart=:1", IMAGE], 125, "no policy provided before colon"),
         (["--restart=always", "--rm", IMAGE], 125, "cannot specify both --restart and --rm"),
         (["--health-cmd", "true", IMAGE], 125, "flag --health-cmd: not supported"),
+        (["-a", "stdfoo", IMAGE], 125, "valid streams are STDIN, STDOUT and STDERR"),
+        (["-a", "stdout", "-d", IMAGE], 125, "cannot specify both --attach and --detach"),
+        (["--log-opt", "max-size", IMAGE], 125, "bad format for log-opt: max-size"),
+        (["--sig-proxy=maybe", IMAGE], 125, 'strconv.ParseBool: parsing "maybe"'),
         (["--gpus", "all", IMAGE], 125, "flag --gpus: not supported"),
         (["-it", IMAGE], 1, "the input device is not a TTY"),
     ],
