@@ -41,7 +41,10 @@ def chosen(home: Home, etc: str = "/etc") -> Driver:
         before, name, reason = file.read().split("\n")
         if before == stamp:
             return Driver(name, reason)
-    found = _choose(home, paths)
+    try:
+        found = _choose(home, paths)
+    except OSError:  # a full disk lets nothing be tried: the usual one, until something can be
+        return Driver(OVERLAY, "")
     temporary = f"{known}.{os.urandom(4).hex()}"
     with open(temporary, "x") as file:
         file.write("\n".join((stamp, *found)))
