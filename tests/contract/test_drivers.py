@@ -6,8 +6,14 @@ import tarfile
 
 import pytest
 
+from engine.connect import connect
 from engine.engine import Engine
+from engine.home import open_home
 from engine.model.container import Change, CreateOptions
+from engine.oci.digest import ChainID
+from engine.storage.container_store import ContainerStore
+from engine.storage.metadata import Database
+from engine.storage.snapshots import Snapshots
 from tests.contract.conftest import DRIVEN
 from tests.support.waiting import until
 
@@ -108,4 +114,20 @@ def test_what_runs_is_read_without_disturbing_it(engine: Engine, image: str) -> 
     assert Change("A", "/now") in engine.containers.changes("box")
     assert engine.system.df().containers
     engine.containers.remove("box", force=True)
+    assert mounted() == []
+
+
+def test_what_a_killed_start_left_mounted_goes_with_the_next_command(
+    engine: Engine, image: str, roots: tuple[str, str]
+) -> None:
+    identity = engine.containers.create(CreateOptions(image=image, name="box", network="none"))
+    home = open_home(*roots)
+    database = Database(home)
+    row = ContainerStore(database).get("box")
+    Snapshots(home, database).prepare(identity, ChainID(row.chain_id or ""))
+    database.close()
+    with connect(*roots):
+        assert mounted() == []
+    engine.containers.start("box")
+    engine.containers.wait("box")
     assert mounted() == []
