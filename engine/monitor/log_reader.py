@@ -240,7 +240,7 @@ def _back(descriptor: int, begin: int, lines: int) -> tuple[int, int]:
                 if not lines:
                     return base + end, 0
             end = record
-    return begin, max(0, lines - 1)
+    return begin, lines if at_end else max(0, lines - 1)
 
 
 def _first_stamp(descriptor: int) -> bytes:

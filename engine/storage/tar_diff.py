@@ -48,8 +48,8 @@ def write_layer(argument: Any, report: Callable[[int], None]) -> tuple[str, int,
 
     `argument`: the descriptor of `target`, the largest size in bytes and the latest time in
     nanoseconds (None: any) that may be in it, and what `copied.written` is made of, the container's
-    directory first (-1: it was never made). Raises InvalidInput (too
-    large), Unsupported (a name that means a removal), Corrupt, Unavailable (disk full).
+    directory first (-1: it was never made). Raises InvalidInput (too large), Unsupported (a name
+    that means a removal), Corrupt, Unavailable (disk full).
     """
     target, limit_bytes, latest_ns, root, lower, *other = argument
     out = TarOut(target, limit_bytes, report, hashed=True)

@@ -23,7 +23,7 @@ NAME = "localhost/app:1"
 def raw_layer(upper: Path, lower: list[Path]) -> bytes:
     root, target = os.open(upper, os.O_RDONLY), os.memfd_create("layer")
     try:
-        argument = root, target, [os.fsencode(path) for path in lower], [], 1 << 30, None
+        argument = target, 1 << 30, None, root, [os.fsencode(path) for path in lower], []
         _, size, _ = write_layer(argument, lambda done: None)
         return os.pread(target, size, 0)
     finally:

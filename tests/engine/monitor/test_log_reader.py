@@ -76,6 +76,14 @@ def test_tail_counts_lines_across_files(container: Container, tail: int) -> None
     assert numbers(container.read(tail=tail)) == list(range(max(0, 40 - tail), 40))
 
 
+def test_tail_counts_nothing_in_a_file_that_has_just_been_rotated(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+    writer = LogWriter(str(tmp_path / "log.1"))
+    writer.write(1, b"1\n2\n3\n")
+    writer.close()
+    assert texts(log_reader.read(str(tmp_path), tail=2)) == ["2", "3"]
+
+
 def test_tail_counts_a_line_in_parts_once(tmp_path: Path) -> None:
     writer = LogWriter(str(tmp_path / "log"))
     long = b"x" * (9 * PART_BYTES)  # longer than the blocks it is looked for in
