@@ -469,11 +469,12 @@ class ImageStore:
         kept: dict[str, str] = {}
         blobs: set[str] = set()
         with self._database.transaction(publish=True) as cursor:
+            mounted = self._mounted()
             for image, expected in wanted.items():
                 names = _column(cursor, "SELECT name FROM reference WHERE image=?", image)
                 more = [parse_reference(name).familiar for name in names if name not in expected]
                 users = _column(cursor, "SELECT name FROM container WHERE image_id=?", image)
-                place = self._mounted().get(image)
+                place = mounted.get(image)
                 if place is not None:
                     kept[image] = f"it is mounted at {place}"
                 elif users:
