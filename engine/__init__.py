@@ -22,6 +22,8 @@ Where does X happen?
     advice gets its bytes                                  layers/advisor/ledger.py
     an image fails in CI                                   layers/gate.py
     the overlay's lower directories are listed             storage/snapshots.py
+    roots are made where overlayfs is refused              storage/driver.py
+    docker's defaults become what run's flags ask for      runtime/confine.py, allot.py
     config.json is written                                 runtime/bundle.py
     namespaces, pivot_root, masked paths                   runtime/init.py
     a CPU limit is written                                 kernel/cgroup.py
@@ -29,5 +31,7 @@ Where does X happen?
     veth, address, route                                   network/endpoint.py
     -p 8080:80                                             network/ports.py
     exit code, log, attach                                 monitor/main.py
+    a killed monitor gets a successor                      monitor/orphan.py
+    a container starts again by itself                     services/restarts.py
     an engine error becomes an exit code                   cli/output.py
 """
