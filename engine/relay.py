@@ -65,9 +65,8 @@ def relay(
 
     `stdin` None sends nothing. In the main thread it takes over signal handlers and gives them
     back: without a tty, signals sent to this process go on to the container's, if `signals`. In
-    another thread
-    (the console's) it looks at the window's size now and then. Raises OSError when stdout or stderr
-    is gone; the process lives on.
+    another thread (the console's) it looks at the window's size now and then. Raises OSError when
+    stdout or stderr is gone; the process lives on.
     """
     control = _Control(session, stdin if stdin is not None else stdout, proxy=signals)
     entry = _Input(session, stdin, detach_keys if session.tty else b"")

@@ -236,7 +236,7 @@ def test_window_that_is_dragged_is_told_once_it_rests(monkeypatch: pytest.Monkey
     master, terminal = pty.openpty()
     session, drag = Sized(), Drag(master, range(60, 80))
     monkeypatch.setattr("engine.relay.select.poll", lambda: drag)
-    control = _Control(session, terminal)  # type: ignore[arg-type]
+    control = _Control(session, terminal, proxy=True)  # type: ignore[arg-type]
     for _ in range(20):
         control._numbers.append(signal.SIGWINCH)
         os.eventfd_write(control._wake, 1)

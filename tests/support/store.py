@@ -59,8 +59,9 @@ def blob_descriptor(store: Store, each: Layer) -> int:
     """The blob is in the store; a descriptor of it."""
     path = store.home.blob_path(each.digest)
     if not os.path.exists(path):
-        with open(path, "wb") as file:
+        with open(f"{path}.new", "wb") as file:
             file.write(each.blob)
+        os.rename(f"{path}.new", path)  # a killed process leaves no half of one
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
