@@ -16,7 +16,6 @@ from engine.engine import Cancel
 from engine.errors import Cancelled, InvalidInput, Unavailable
 from engine.model.container import PathStatus
 from engine.model.progress import Progress
-from engine.oci.digest import ChainID
 from engine.services.run import read_state
 from engine.services.tree_copy import Status, View
 from engine.storage.sink import Sink
@@ -212,14 +211,10 @@ class ContainerCopy:
         return ()
 
     def _resting(self, row: ContainerRow) -> View:
-        chain_id = ChainID(row.chain_id or "")
-        if os.path.isdir(f"{self._home.upper_dir(row.id)}/diff"):
-            overlay = self._snapshots.again(row.id)
-        else:
-            self._snapshots.remove(row.id)  # a killed start has begun it
-            overlay = self._snapshots.prepare(row.id, chain_id)
+        overlay = self._snapshots.ready(row.id, row.chain_id)
         mounts = [
-            (self._source(each), each["target"], each["read_only"]) for each in row.config["mounts"]
+            (self._volumes.source(each), each["target"], each["read_only"])
+            for each in row.config["mounts"]
         ]
         directory = self._home.container_dir(row.id)
         targets = {target for _, target, _ in mounts}
@@ -230,12 +225,6 @@ class ContainerCopy:
             row.name, -1, overlay.lower, overlay.upper, overlay.work, self._home.run_root,
             tuple(mounts), row.config.get("confinement", {}).get("read_only", False),
         )  # fmt: skip
-
-    def _source(self, mount: dict[str, Any]) -> str:
-        if mount["type"] != "volume":
-            return str(mount["source"])
-        self._volumes.ensure(mount["source"])
-        return self._volumes.path(mount["source"])
 
 
 # -- two workers

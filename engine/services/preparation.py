@@ -50,12 +50,17 @@ class Preparation:
     def specify(self, row: ContainerRow, size: tuple[int, int] | None) -> LaunchSpec:
         """Everything that its monitor must know; its network is there."""
         config = row.config
-        overlay = self._overlay(row)
+        overlay = self._snapshots.ready(row.id, row.chain_id)
         joined = self._joined(row)
         endpoint = None if "network" in joined else self._connect(row)
         netns = endpoint.netns_path if endpoint else joined.get("network", "")
         mounts = [
-            (self._source(each), each["target"], each["read_only"], tuple(each.get("options", ())))
+            (
+                self._volumes.source(each),
+                each["target"],
+                each["read_only"],
+                tuple(each.get("options", ())),
+            )
             for each in config["mounts"]
         ]
         directory = self._home.container_dir(row.id)
@@ -147,12 +152,6 @@ class Preparation:
 
         return joined(row.config, self._store)
 
-    def _source(self, mount: dict[str, Any]) -> str:
-        if mount["type"] != "volume":
-            return str(mount["source"])
-        self._volumes.ensure(mount["source"])
-        return self._volumes.path(mount["source"])
-
     def _connect(self, row: ContainerRow) -> Endpoint | None:
         """Its place in a bridge network; None with the networks host and none."""
         network = self._network_store.get(row.config["network"])
@@ -170,12 +169,6 @@ class Preparation:
             for warning in endpoint.warnings:
                 self._warn(warning)
         return endpoint
-
-    def _overlay(self, row: ContainerRow) -> tuple[tuple[str, ...], str, str]:
-        if os.path.isdir(f"{self._home.upper_dir(row.id)}/diff"):
-            return self._snapshots.again(row.id)
-        self._snapshots.remove(row.id)  # a killed start has begun it
-        return self._snapshots.prepare(row.id, row.chain_id)  # type: ignore[arg-type]
 
     def _hostname(self, row: ContainerRow) -> str:
         shared = "host" in (row.config["network"], row.config.get("confinement", {}).get("uts"))

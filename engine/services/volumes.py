@@ -7,8 +7,8 @@ import errno
 import os
 import re
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from engine import journal
 from engine.errors import Conflict, Corrupt, EngineError, InvalidInput, NotFound, Unavailable
@@ -114,6 +114,14 @@ class VolumeService:
                 f"volume {name}: the process that fills it from the image died: {death}",
                 "see the kernel's log (dmesg): memory may have run out",
             ) from death
+
+    def source(self, mount: Mapping[str, Any]) -> str:
+        """What is mounted for a `mount` of a container's row; a volume is there, and whole. Raises
+        as `ensure`."""
+        if mount["type"] != "volume":
+            return str(mount["source"])
+        self.ensure(mount["source"])
+        return self.path(mount["source"])
 
     def path(self, name: str) -> str:
         """What is mounted of it."""

@@ -147,6 +147,14 @@ class Snapshots:
         except FileNotFoundError:
             return made, OVERLAY, 0
 
+    def ready(self, container_id: str, chain_id: str | None) -> OverlayMount:
+        """As `again` for a container that has a root, as `prepare` for one that has none yet.
+        `chain_id` is what its row has."""
+        if os.path.isdir(f"{self._home.upper_dir(container_id)}/diff"):
+            return self.again(container_id)
+        self.remove(container_id)  # a killed start has begun it
+        return self.prepare(container_id, chain_id or "")  # type: ignore[arg-type]
+
     def again(self, container_id: str) -> OverlayMount:
         """As `get`, for another mount; the last one has ended. A volatile one forbids that, as the
         host may have crashed since, but such containers do not outlive a crash."""
