@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 ContainerID = NewType("ContainerID", str)  # 64 hex digits, 12 shown
 
 State = Literal["created", "running", "paused", "restarting", "exited", "removing", "dead"]
+UP = ("running", "paused", "restarting")  # what `ps` lists, and what nobody removes without force
 
 
 class PortMapping(NamedTuple):

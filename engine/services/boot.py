@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
+from engine.model.container import UP
 from engine.model.system import Outcome
 from engine.services.containers import STOP_SECONDS
 from engine.services.restarts import Restarts
@@ -37,7 +38,7 @@ class Boot:
 
     def halt(self) -> list[Outcome]:
         """No container runs: each had its stop signal, and its time."""
-        rows = self._store.list_(("running", "paused", "restarting"))
+        rows = self._store.list_(UP)
         return _each(rows, self._stop, len(rows))  # all wait at the same time
 
     def _start(self, row: ContainerRow) -> None:

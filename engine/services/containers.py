@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from engine.errors import Conflict, InvalidInput, NotFound, Unavailable, Unsupported
 from engine.model.container import (
+    UP,
     Container,
     ContainerSummary,
     Mount,
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from engine.storage.image_store import ImageRow
 
 STOP_SECONDS = 10  # docker's
-_UP = ("running", "paused", "restarting")
 _NAME_TRIES = 10
 
 
@@ -80,12 +80,12 @@ class ContainerService:
     def list(
         self, *, all: bool = False, filters: Sequence[tuple[str, str]] = ()
     ) -> builtins.list[ContainerSummary]:
-        stored = self._store.list_(() if all or filters else _UP)
+        stored = self._store.list_(() if all or filters else UP)
         rows = [row for row in map(self._lifecycle.settle, stored) if row is not None]
         endpoints = self._networks.by_container()
         found = [self._summary(row, endpoints.get(row.id, ())) for row in rows]
         if not filters:
-            return [row for row in found if all or row.state in _UP]
+            return [row for row in found if all or row.state in UP]
         from engine.services.filters import filter_containers
 
         return filter_containers(found, filters, all=all)
@@ -420,7 +420,7 @@ class ContainerService:
         left alone."""
         number = parse_signal(signal) if signal else 0
         row = self._get(ref)
-        if row.state not in _UP:
+        if row.state not in UP:
             return
         if timeout_seconds is None:
             timeout_seconds = row.config.get("stop_timeout", STOP_SECONDS)
@@ -437,7 +437,7 @@ class ContainerService:
     def kill(self, ref: str, signal: str = "KILL") -> None:
         number = parse_signal(signal)
         row = self._get(ref)
-        if row.state not in _UP:
+        if row.state not in UP:
             self._must_run(row)
         self._lifecycle.kill(row, number)
 
@@ -487,7 +487,7 @@ class ContainerService:
 
     def _is_removed(self, row: ContainerRow, *, force: bool, volumes: bool) -> bool:
         """Whether this has removed it; not when somebody was faster, or has started it again."""
-        if row.state in _UP:
+        if row.state in UP:
             if not force:
                 raise Conflict(
                     f"cannot remove container {row.name}: container is {row.state}",
@@ -496,7 +496,7 @@ class ContainerService:
             with contextlib.suppress(Conflict):  # it has just ended by itself
                 self._lifecycle.kill(row, signals.SIGKILL)
         with self._lifecycle.at_rest(row.id) as found:
-            if found is None or found.state in _UP:
+            if found is None or found.state in UP:
                 return False
             self._lifecycle.remove(found, volumes=volumes)
             return True

@@ -18,6 +18,7 @@ from engine import journal
 from engine.errors import Conflict, EngineError, NotFound, Unavailable
 from engine.kernel.cgroup import open_cgroup
 from engine.kernel.process import is_alive
+from engine.model.container import UP
 from engine.monitor import client
 from engine.services.run import Run, end_state, read_exit, read_state, retire
 from engine.storage.trash import remove_tree
@@ -453,7 +454,7 @@ class Lifecycle:
             return True
         found = self._store.find(container_id)
         row = None if found is None else self.settle(found)
-        return row is not None and row.state in (*_ON, _RESTARTING)
+        return row is not None and row.state in UP
 
     def settle_locked(self, row: ContainerRow) -> ContainerRow | None:
         """As `settle`. The container's lock is held by the caller."""
@@ -536,7 +537,7 @@ class Lifecycle:
 
     def reconcile(self) -> None:
         """All rows are settled; what killed removals left of run directories and locks is gone."""
-        rows = self._store.list_((*_ON, _RESTARTING))
+        rows = self._store.list_(UP)
         for row in rows:
             self.settle(row)
         settled = {row.id for row in rows}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from engine import journal, units
 from engine.errors import EngineError, InvalidInput, NotFound
+from engine.model.container import UP
 from engine.model.prune import Doomed, Kept, Preview, Pruned
 from engine.named_tuple import NamedTuple
 from engine.oci.reference import parse_reference
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 KINDS = ("container", "network", "volume", "image", "file")
 _BUILT_IN = ("bridge", "host", "none")
-_LIVE = ("running", "paused", "restarting")
 
 
 class Pruning:
@@ -74,12 +74,12 @@ class Pruning:
         wanted = _Filter(filters)
         staying = self._containers.list(all=True)
         if "container" in kinds:
-            idle = [row for row in staying if row.state not in _LIVE]
+            idle = [row for row in staying if row.state not in UP]
             chosen.containers.extend(row for row in idle if wanted.takes(row))
             chosen.kept.extend(
                 Kept("container", row.id, row.name, f"it is {row.state}")
                 for row in staying
-                if row.state in _LIVE
+                if row.state in UP
             )
             going = {row.id for row in chosen.containers}
             staying = [row for row in staying if row.id not in going]

@@ -11,7 +11,7 @@ from textual.geometry import Region
 from engine.aio import offload
 from engine.engine import Capability
 from engine.errors import EngineError
-from engine.model.container import ContainerSummary, PortMapping
+from engine.model.container import UP, ContainerSummary, PortMapping
 from tui import format, prune, transfers
 from tui.actions import Action
 from tui.dialogs.confirm import Confirm, Item
@@ -168,7 +168,7 @@ class ContainersPane(Pane):
     def rows(self) -> list[Row]:
         now_ns = time.time_ns()
         summaries = self.store.containers.rows.values()
-        ordered = sorted(summaries, key=lambda s: (s.state not in _UP, s.name))
+        ordered = sorted(summaries, key=lambda s: (s.state not in UP, s.name))
         return [self._row(summary, now_ns) for summary in ordered]
 
     def _row(self, summary: ContainerSummary, now_ns: int) -> Row:
@@ -304,7 +304,7 @@ class ContainersPane(Pane):
     async def remove_them(self) -> None:
         """Ask, naming what would be lost; then remove them with their anonymous volumes."""
         targets = self.targets()
-        running = [t for t in targets if t.state in _UP]
+        running = [t for t in targets if t.state in UP]
         volumes = self.store.volumes.rows
         named = {m.name for t in targets for m in t.mounts if m.type == "volume"}
         lost = sorted(n for n in named if n in volumes and volumes[n].anonymous)
@@ -391,7 +391,6 @@ def _freezes(pane: ContainersPane) -> str:
     return _needs("running", "paused")(pane)
 
 
-_UP = ("running", "paused", "restarting")
 _ANY = _needs("created", "running", "paused", "restarting", "exited", "removing", "dead")
 
 
@@ -420,7 +419,7 @@ ContainersPane.ACTIONS = (
         "stop",
         ContainersPane.stop,
         "its signal, then KILL",
-        _needs("running", "paused", "restarting"),
+        _needs(*UP),
         hint=True,
     ),
     Action(
@@ -443,7 +442,7 @@ ContainersPane.ACTIONS = (
         "kill",
         ContainersPane.kill,
         "at once",
-        _needs("running", "paused", "restarting"),
+        _needs(*UP),
         hint=True,
         danger=True,
     ),
